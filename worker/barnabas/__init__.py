@@ -1,0 +1,85 @@
+"""Barnabas: durable calls, messages and delays for Python services on Kafka and Redis.
+
+The public API. `Client` is imported when it is first used, so that a worker does not load the client's Kafka driver.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from barnabas.sdk.app import App, app
+from barnabas.sdk.context import (
+    AttemptFinishedEvent,
+    Context,
+    DurableCallFuture,
+    DurableFuture,
+    DurablePromise,
+    DurableSleepFuture,
+    KeyValueStore,
+    ObjectContext,
+    ObjectSharedContext,
+    Request,
+    RestateDurableCallFuture,
+    RestateDurableFuture,
+    RestateDurableSleepFuture,
+    RunOptions,
+    SendHandle,
+    WorkflowContext,
+    WorkflowSharedContext,
+)
+from barnabas.sdk.errors import (
+    NonDeterminismError,
+    NotYetSupported,
+    RetryableError,
+    SdkInternalBaseException,
+    TerminalError,
+    is_internal_exception,
+)
+from barnabas.sdk.object import VirtualObject
+from barnabas.sdk.retry_policy import InvocationRetryPolicy
+from barnabas.sdk.service import Service
+from barnabas.sdk.workflow import Workflow
+
+if TYPE_CHECKING:
+    from barnabas.client.client import Client
+
+__all__ = [
+    "App",
+    "AttemptFinishedEvent",
+    "Client",
+    "Context",
+    "DurableCallFuture",
+    "DurableFuture",
+    "DurablePromise",
+    "DurableSleepFuture",
+    "InvocationRetryPolicy",
+    "KeyValueStore",
+    "NonDeterminismError",
+    "NotYetSupported",
+    "ObjectContext",
+    "ObjectSharedContext",
+    "Request",
+    "RestateDurableCallFuture",
+    "RestateDurableFuture",
+    "RestateDurableSleepFuture",
+    "RetryableError",
+    "RunOptions",
+    "SdkInternalBaseException",
+    "SendHandle",
+    "Service",
+    "TerminalError",
+    "VirtualObject",
+    "Workflow",
+    "WorkflowContext",
+    "WorkflowSharedContext",
+    "app",
+    "is_internal_exception",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Client":
+        from barnabas.client.client import Client
+
+        return Client
+    raise AttributeError(f"module 'barnabas' has no attribute {name!r}")

@@ -1,0 +1,84 @@
+"""What the engine asks its driver to do. The driver (the worker, or the simulator) does it and reports back by a method of the
+shard or its tenure; an effect is never repeated by the engine without such a report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from barnabas.log.port import OutRecord
+from barnabas.runtime.live import Live, Step
+from barnabas.store.port import Commit
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Take the shard under this lease -> `Tenure.on_taken` or `on_store_unavailable`."""
+
+    lease: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Read the whole shard (`recovery.questions`) -> `Tenure.on_loaded`."""
+
+    lease: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SendCommit:
+    """Send this commit (or check) -> `Tenure.on_commit`."""
+
+    commit: Commit
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFrom:
+    """Read both topics of the shard from these offsets on, under this assignment."""
+
+    invocations: int | None  # None: from the first record there is
+    signals: int | None
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopReading:
+    """Read nothing more of this shard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Produce:
+    """Produce these records in order -> `on_delivered` with their numbers, or a session that ends."""
+
+    entries: list[tuple[int, OutRecord]]
+
+
+@dataclass(frozen=True, slots=True)
+class StartStep:
+    """Run the action -> `on_step_done`."""
+
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class LoadStates:
+    """Read the states of these keys -> `on_states`."""
+
+    keys: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadInvocation:
+    """Read input and journal of this invocation -> `on_invocation_loaded`."""
+
+    live: Live
+
+
+@dataclass(frozen=True, slots=True)
+class Refill:
+    """Read the first `count` spilled entries of the key, and their records -> `on_refilled`."""
+
+    key: str
+    count: int
+
+
+Effect = Take | Load | SendCommit | ReadFrom | StopReading | Produce | StartStep | LoadStates | LoadInvocation | Refill

@@ -1,0 +1,237 @@
+"""From records to accepted invocations and delivered results: decode, recognise what was seen before, send on what lies wrong.
+
+The order of the looks matters: R10 (is this id live or kept?) comes before R14 (is its label older than anything known?), and
+the mark is raised in either case, so that each record is judged once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import msgpack
+
+from barnabas.contract import codec, raw
+from barnabas.contract.errors import PoisonRecord
+from barnabas.contract.ids import InvocationId
+from barnabas.contract.records import Caller, Failure, Invocation, ReplyTo, Signal, SignalKind
+from barnabas.log.port import Record
+from barnabas.runtime import journal as j
+from barnabas.runtime.lanes import Lane
+from barnabas.runtime.live import Live
+from barnabas.runtime.marks import Verdict
+from barnabas.runtime.sender import letter_of
+from barnabas.runtime.shard import ShardEngine
+from barnabas.store import keys
+
+pack = msgpack.Packer(autoreset=True).pack
+
+_INVOCATIONS = "i"
+_SIGNALS = "s"
+
+
+class Intake:
+    """What a shard does with the records of its two topics."""
+
+    def __init__(self, engine: ShardEngine, topic_id: bytes, partitions: int) -> None:
+        self._engine = engine
+        self._topic_id = topic_id
+        self._partitions = partitions
+        names = engine.directory.names
+        self._invocations = names.invocations(engine.shard.service)
+        self._signals = names.signals(engine.shard.service)
+        self._keyed = engine.directory.services[engine.shard.service].kind != "service"
+        self._kinds = engine.directory.services[engine.shard.service].handlers
+
+    # -- invocations
+
+    def read(self, records: Sequence[Record]) -> list[tuple[Record, Invocation | PoisonRecord]]:
+        """Decode a batch; what cannot be read stands there as its error."""
+        return [(record, self._decode(record)) for record in records]
+
+    def _decode(self, record: Record) -> Invocation | PoisonRecord:
+        try:
+            if record.headers and raw.is_raw(record.headers):
+                return raw.parse_raw(
+                    self._engine.shard.service,
+                    record.key,
+                    record.value,
+                    record.headers,
+                    keyed=self._keyed,
+                    topic_id=self._topic_id,
+                    partition=self._engine.shard.partition,
+                    offset=record.offset,
+                )
+            invocation = codec.decode_invocation(record.value or b"")
+        except PoisonRecord as poison:
+            return poison
+        if invocation.service != self._engine.shard.service or (invocation.key is not None) != self._keyed:
+            return PoisonRecord("unaddressed", f"this is {self._invocations}, but the record is for {_target(invocation)}")
+        return invocation
+
+    def on_invocations(
+        self, batch: Sequence[tuple[Record, Invocation | PoisonRecord]], spilled: Collection[bytes] = ()
+    ) -> None:
+        """Take a batch that `read` decoded. `spilled`: those of its ids that wait in the store alone."""
+        engine = self._engine
+        for record, invocation in batch:
+            engine.next_invocation = record.offset + 1
+            if isinstance(invocation, PoisonRecord):
+                self._poison(record, self._invocations, invocation)
+            else:
+                self._admit(record, invocation, spilled)
+        engine.offsets_moved = True
+        engine.run_ready()
+
+    def _admit(self, record: Record, invocation: Invocation, spilled: Collection[bytes]) -> None:
+        engine = self._engine
+        id_ = invocation.id
+        label = invocation.label
+        verdict = Verdict.NEW if label is None else engine.marks.judge(_INVOCATIONS, label)
+        live = engine.live.get(id_)
+        if live is not None:
+            self._join(live, invocation)
+        elif (kept := engine.ring.get(id_)) is not None:
+            engine.counts["answered again"] += 1
+            for waiter in _waiters(invocation):
+                engine.sender.outcome(waiter, id_, kept.result, kept.failure)
+        elif id_ in spilled or verdict is Verdict.SEEN:
+            engine.counts["duplicates dropped"] += 1
+        elif verdict is Verdict.STALE:
+            self._stale(record, invocation)
+        elif InvocationId(id_).partition(self._partitions) != engine.shard.partition:
+            engine.counts["sent on"] += 1
+            engine.sender.redirect(invocation)
+        else:
+            self._accept(record, invocation)
+
+    def _accept(self, record: Record, invocation: Invocation) -> None:
+        engine = self._engine
+        key = invocation.key
+        exclusive = key is not None and self._kinds.get(invocation.handler) == "exclusive"
+        if exclusive:
+            assert key is not None
+            lane = engine.lanes.get(key)
+            if lane is not None and engine.lanes.must_spill(lane):
+                self._spill(lane, invocation.id, record.offset)
+                return
+        engine.accept(self._live(invocation, key, exclusive))
+
+    def _live(self, invocation: Invocation, key: str | None, exclusive: bool) -> Live:
+        engine = self._engine
+        engine.accepted += 1
+        live = Live(invocation.id, invocation.service, invocation.handler, key, exclusive, engine.accepted, engine.now)
+        live.payload = invocation.payload
+        live.headers = invocation.headers
+        live.idempotency_key = invocation.idempotency_key
+        live.waiters = _waiters(invocation)
+        return live
+
+    def _join(self, live: Live, invocation: Invocation) -> None:
+        self._engine.counts["joined"] += 1
+        for waiter in _waiters(invocation):
+            if waiter not in live.waiters:
+                live.waiters.append(waiter)
+                self._engine.change_header(live)
+
+    def _stale(self, record: Record, invocation: Invocation) -> None:
+        detail = f"its label {invocation.label} is older than anything this shard remembers of its sender"
+        self._engine.sender.dead_letter(
+            letter_of(record, self._invocations, self._engine.shard.partition, "stale-label", detail)
+        )
+        self._engine.counts["dead letters"] += 1
+        for waiter in _waiters(invocation):  # R16
+            self._engine.sender.outcome(waiter, invocation.id, None, Failure(500, f"dead letter: {detail}"))
+
+    def _poison(self, record: Record, topic: str, poison: PoisonRecord) -> None:
+        engine = self._engine
+        engine.counts["dead letters"] += 1
+        engine.sender.dead_letter(letter_of(record, topic, engine.shard.partition, poison.reason, poison.detail))
+
+    # -- work that waits in the store (R11)
+
+    def _spill(self, lane: Lane, id_: bytes, offset: int) -> None:
+        engine = self._engine
+        engine.lanes.spill(lane)
+        engine.spill_ops += (
+            ("RPUSH", keys.spilled(lane.key), pack((id_, offset))),
+            ("HSET", keys.SPILL, id_, offset),
+            ("HSET", keys.SPILL_COUNTS, lane.key, lane.spilled),
+        )
+
+    def on_refilled(self, key: str, entries: Sequence[tuple[bytes, int, Record | None]]) -> None:
+        """The first spilled entries of a key as (id, offset, record); a record that retention took is None."""
+        engine = self._engine
+        lane = engine.lanes.get(key)
+        assert lane is not None
+        lane.refilling = False
+        engine.lanes.unspill(lane, len(entries))
+        engine.spill_ops += (
+            ("LTRIM", keys.spilled(key), len(entries), -1),
+            ("HDEL", keys.SPILL, *(id_ for id_, _, _ in entries)),
+            ("HSET", keys.SPILL_COUNTS, key, lane.spilled) if lane.spilled else ("HDEL", keys.SPILL_COUNTS, key),
+        )
+        for id_, offset, record in entries:
+            invocation = None if record is None else self._decode(record)
+            if isinstance(invocation, Invocation):
+                engine.requeue(lane, self._live(invocation, key, True))
+            else:
+                engine.counts["spilled inputs lost"] += 1
+                engine.sender.dead_letter(letter_of(
+                    record or Record(offset, 0, key.encode(), None, None), self._invocations, engine.shard.partition, "expired",
+                    f"the input of {InvocationId(id_)} waited for its key until retention removed it at offset {offset}",
+                ))  # fmt: skip
+        engine.claim_refilled(lane)
+
+    # -- signals
+
+    def on_signals(self, records: Sequence[Record]) -> None:
+        """Take a batch of the signals topic."""
+        engine = self._engine
+        for record in records:
+            engine.next_signal = record.offset + 1
+            try:
+                signal = codec.decode_signal(record.value or b"")
+            except PoisonRecord as poison:
+                self._poison(record, self._signals, poison)
+                continue
+            self._signal(record, signal)
+        engine.offsets_moved = True
+        engine.run_ready()
+
+    def _signal(self, record: Record, signal: Signal) -> None:
+        engine = self._engine
+        if signal.label is not None:
+            verdict = engine.marks.judge(_SIGNALS, signal.label)
+            if verdict is Verdict.SEEN:
+                engine.counts["duplicates dropped"] += 1
+                return
+            if verdict is Verdict.STALE:
+                detail = f"its label {signal.label} is older than anything this shard remembers of its sender"
+                self._poison(record, self._signals, PoisonRecord("stale-label", detail))
+                return
+        if signal.kind is not SignalKind.COMPLETION or signal.position is None:
+            self._poison(record, self._signals, PoisonRecord("unknown-signal", f"{signal.kind.value} is not served yet"))
+            return
+        live = engine.live.get(signal.invocation)
+        if live is None or (live.attempt is not None and not live.attempt.expects(signal.position, signal.call_id)):
+            engine.counts["results dropped"] += 1  # R9
+            return
+        engine.notify(live, _entry(signal))
+
+
+def _entry(signal: Signal) -> j.Entry:
+    if signal.failure is not None:
+        failure = signal.failure
+        return [j.FAILURE, signal.position, signal.call_id, failure.code, failure.message, failure.metadata]
+    return [j.RESULT, signal.position, signal.call_id, signal.result or b""]
+
+
+def _waiters(invocation: Invocation) -> list[Caller | ReplyTo]:
+    waiters: list[Any] = [w for w in (invocation.caller, invocation.reply_to) if w is not None]
+    return waiters
+
+
+def _target(invocation: Invocation) -> str:
+    key = "" if invocation.key is None else f" with key {invocation.key!r}"
+    return f"{invocation.service}/{invocation.handler}{key}"

@@ -1,0 +1,91 @@
+"""What a journal is made of: commands in program order, notifications in the order in which they were delivered.
+
+An entry is a plain list, so that it packs into the store as it stands: `[kind, ...]`. Commands have a kind below
+`FIRST_NOTIFICATION` and are numbered from 1 by their order; a notification names the position of the command it answers.
+The attempt (`attempt.py`) writes and reads journals; the shard stores them.
+
+    CALL       name "Service/handler", key or None, id of the called invocation
+    SEND       name "Service/handler", key or None, id of the sent invocation
+    RUN        name of the step
+    SLEEP      name, due time in ms
+    GET        name of the state value, the value or None
+    STATE_KEYS "", names
+    SET        name of the state value
+    CLEAR      name of the state value
+    CLEAR_ALL  ""
+    TIME       "", ms
+    RESULT     position, id of the call or None, bytes
+    FAILURE    position, id of the call or None, code, message, metadata
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgpack
+
+Entry = list[Any]
+
+CALL: Final = 1
+SEND: Final = 2
+RUN: Final = 3
+SLEEP: Final = 4
+GET: Final = 5
+STATE_KEYS: Final = 6
+SET: Final = 7
+CLEAR: Final = 8
+CLEAR_ALL: Final = 9
+TIME: Final = 10
+FIRST_NOTIFICATION: Final = 64
+RESULT: Final = 64
+FAILURE: Final = 65
+
+_KINDS: Final = {
+    CALL: "call",
+    SEND: "send",
+    RUN: "run",
+    SLEEP: "sleep",
+    GET: "get state",
+    STATE_KEYS: "list state keys",
+    SET: "set state",
+    CLEAR: "clear state",
+    CLEAR_ALL: "clear all state",
+    TIME: "time",
+    RESULT: "result",
+    FAILURE: "failure",
+}
+
+pack_entry = msgpack.Packer(autoreset=True).pack
+
+
+def unpack_entry(raw: bytes) -> Entry:
+    """The entry that `pack_entry` made `raw` of."""
+    entry: Entry = msgpack.unpackb(raw)
+    return entry
+
+
+def answered_steps(journal: list[Entry]) -> frozenset[int]:
+    """Positions of the steps and sleeps whose results are in the journal (results of calls carry the call's id)."""
+    if not journal:
+        return frozenset()
+    return frozenset(entry[1] for entry in journal if entry[0] >= FIRST_NOTIFICATION and entry[2] is None)
+
+
+def same_command(recorded: Entry, issued: Entry) -> bool:
+    """Whether a handler that issued this command does what the journal says it did: same kind, name and, for messages, key."""
+    if recorded[0] != issued[0] or recorded[1] != issued[1]:
+        return False
+    return recorded[0] > SEND or bool(recorded[2] == issued[2])
+
+
+def describe(entry: Entry) -> str:
+    """An entry for people, without payloads: `call Cart/add of key 'Mary'`."""
+    kind = entry[0]
+    words = _KINDS.get(kind, f"entry of kind {kind}")
+    if kind >= FIRST_NOTIFICATION:
+        return f"{words} for position {entry[1]}"
+    if entry[1]:
+        words += f" {entry[1]!r}" if kind > SEND else f" {entry[1]}"
+    if kind <= SEND and entry[2] is not None:
+        words += f" of key {entry[2]!r}"
+    return words

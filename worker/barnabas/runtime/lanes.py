@@ -1,0 +1,88 @@
+"""Key queues: exclusive handlers of one key run one at a time, in order of acceptance.
+
+A key has a lane only while it is busy. What waits in a lane is in memory up to a limit per shard; beyond it the lane *spills*:
+the store keeps id and offset, and the input is read again from Kafka when its turn comes near (R11).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from barnabas.runtime.live import Live
+
+
+@dataclass(slots=True)
+class Lane:
+    """One busy key: who runs, who waits in memory, and how many wait in the store."""
+
+    key: str
+    head: Live | None  # None: the next one is being read from the store
+    queue: deque[Live] = field(default_factory=deque)
+    spilled: int = 0
+    refilling: bool = False
+
+
+class Lanes:
+    """The lanes of one shard."""
+
+    def __init__(self, max_queued: int) -> None:
+        self._max_queued = max_queued
+        self._lanes: dict[str, Lane] = {}
+        self.queued = 0  # in memory, over all lanes
+        self.spilled = 0  # in the store alone, over all lanes
+
+    def get(self, key: str) -> Lane | None:
+        """The key's lane, if it is busy."""
+        return self._lanes.get(key)
+
+    def values(self) -> list[Lane]:
+        """All lanes."""
+        return list(self._lanes.values())
+
+    def open(self, key: str, head: Live | None) -> Lane:
+        """The key is busy from now on, with this invocation."""
+        lane = self._lanes[key] = Lane(key, head)
+        return lane
+
+    def must_spill(self, lane: Lane) -> bool:
+        """Whether the next arrival for this lane goes to the store alone. Once a lane spills, all that follows does: order."""
+        return lane.spilled > 0 or self.queued >= self._max_queued
+
+    def enqueue(self, lane: Lane, live: Live) -> None:
+        """Wait behind everything accepted before for this key."""
+        lane.queue.append(live)
+        self.queued += 1
+
+    def spill(self, lane: Lane, count: int = 1) -> None:
+        """Note that more wait in the store."""
+        lane.spilled += count
+        self.spilled += count
+
+    def unspill(self, lane: Lane, count: int) -> None:
+        """Note that fewer wait in the store."""
+        lane.spilled -= count
+        self.spilled -= count
+
+    def wants_refill(self, lane: Lane) -> bool:
+        """Whether spilled work of this lane should be read again now: when it has nothing left to claim."""
+        return lane.spilled > 0 and not lane.refilling and not lane.queue
+
+    def release(self, live: Live) -> Live | None:
+        """The invocation is over: claim the next of its key. None: nobody waits in memory."""
+        assert live.key is not None
+        lane = self._lanes.get(live.key)
+        if lane is None or lane.head is not live:
+            return None
+        return self.claim(lane)
+
+    def claim(self, lane: Lane) -> Live | None:
+        """Make the next one that waits in memory the lane's head. A lane that nobody waits in is closed."""
+        if lane.queue:
+            self.queued -= 1
+            lane.head = lane.queue.popleft()
+            return lane.head
+        lane.head = None
+        if lane.spilled == 0:
+            del self._lanes[lane.key]
+        return None

@@ -1,0 +1,95 @@
+"""Records that commits of this shard promised to produce, in order (DESIGN.md 6.3, R2, R14).
+
+An entry is added with the changes that cause it, becomes producible when its commit is through, and leaves one by one after
+its own acknowledgement. After any trouble what is left is produced again from the head, labels unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgpack
+
+from barnabas.contract.records import Label
+from barnabas.log.port import OutRecord
+
+pack = msgpack.Packer(autoreset=True).pack
+
+
+class Entry(NamedTuple):
+    """A promised record, and the take counter of the lease that its label names."""
+
+    record: OutRecord
+    take: int
+
+
+class Outbox:
+    """The outbox of one shard."""
+
+    def __init__(self, shard: str) -> None:
+        self._shard = shard
+        self._entries: dict[int, Entry] = {}  # by number, rising
+        self._uncommitted: list[int] = []
+        self._gone: list[int] = []
+        self.last = 0  # number of the latest entry ever added
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def label(self, lease: bytes, take: int) -> Label:
+        """The label of the entry that is added next."""
+        oldest = next(iter(self._entries.values())).take if self._entries else take
+        return Label(self._shard, lease, self.last + 1, take, oldest)
+
+    def add(self, record: OutRecord, take: int) -> None:
+        """Promise a record; it was made with `label`, where its kind has labels."""
+        self.last += 1
+        self._entries[self.last] = Entry(record, take)
+        self._uncommitted.append(self.last)
+
+    def remove(self, number: int) -> Entry | None:
+        """The entry was acknowledged, or can never be delivered. None: it had left before."""
+        entry = self._entries.pop(number, None)
+        if entry is not None:
+            self._gone.append(number)
+        return entry
+
+    def seal(self) -> tuple[list[int], list[bytes | int], list[int]]:
+        """What the next commit must store: numbers added, fields and values alternating to set, numbers to delete."""
+        added, self._uncommitted = self._uncommitted, []
+        gone, self._gone = self._gone, []
+        put: list[bytes | int] = []
+        for number in added:
+            record, take = self._entries[number]
+            put += (number, pack((*record, take)))
+        return added, put, gone
+
+    @property
+    def has_news(self) -> bool:
+        """Whether entries were added since the last `seal`."""
+        return bool(self._uncommitted)
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether entries have left since the last `seal`."""
+        return bool(self._gone)
+
+    def get(self, numbers: list[int]) -> list[tuple[int, OutRecord]]:
+        """Those of the entries that are still here."""
+        return [(n, self._entries[n].record) for n in numbers if n in self._entries]
+
+    def committed(self, uncommitted_from: int | None = None) -> list[int]:
+        """Numbers of all entries whose commit is through, from the head; `uncommitted_from`: first number of one under way."""
+        first = self._uncommitted[0] if self._uncommitted else self.last + 1
+        if uncommitted_from is not None:
+            first = min(first, uncommitted_from)
+        return [n for n in self._entries if n < first]
+
+    def restore(self, last: int, fields: dict[bytes, bytes]) -> None:
+        """Take the outbox as the store has it."""
+        self.last = last
+        for number, packed in sorted((int(field), packed) for field, packed in fields.items()):
+            *fields_, take = msgpack.unpackb(packed, use_list=False)
+            topic, partition, key, value, headers = fields_
+            record = OutRecord(topic, partition, key, value, None if headers is None else list(headers))
+            self._entries[number] = Entry(record, take)

@@ -1,0 +1,74 @@
+"""How a shard comes back from the store: the questions to ask after a take, and an engine made of the answers.
+
+The same functions serve a take-over after a crash, a reload after trouble, and (later) a restore from the changelog.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from barnabas.runtime import live as states_of
+from barnabas.runtime.live import Live, unpack_live
+from barnabas.runtime.shard import ShardEngine
+from barnabas.store import keys
+from barnabas.store.port import Query
+
+#: Everything of a shard that its owner holds in memory. Inputs, journals and states are read when they are needed.
+QUESTIONS: list[Query] = [
+    ("HGETALL", keys.META),
+    ("HGETALL", keys.LIVE),
+    ("LRANGE", keys.RING, 0, -1),
+    ("HGETALL", keys.OUTBOX),
+    ("HGETALL", keys.MARKS),
+    ("ZRANGE", keys.TIMERS, 0, -1),
+    ("HGETALL", keys.SPILL_COUNTS),
+]
+
+
+def restore(engine: ShardEngine, answers: list[Any], now: int) -> None:
+    """Fill a new engine with what the store has, and set going what was going."""
+    meta, live, ring, outbox, marks, timers, spilled = answers
+    engine.now = now
+    engine.number = int(meta.get(b"number", 0))
+    engine.next_commit = engine.number + 1
+    engine.next_invocation = _number(meta, b"inv")
+    engine.next_signal = _number(meta, b"sig")
+    engine.ring.restore(ring)
+    engine.outbox.restore(int(meta.get(b"out", 0)), outbox)
+    engine.marks.restore(marks)
+    engine.timers.restore(timers)
+    invocations = sorted(
+        (unpack_live(id_, engine.shard.service, packed) for id_, packed in live.items()), key=lambda one: one.accepted
+    )
+    for one in invocations:
+        engine.live[one.id] = one
+        engine.accepted = max(engine.accepted, one.accepted)
+    _queue(engine, invocations, {key.decode(): int(count) for key, count in spilled.items()})
+    for one in invocations:
+        if one.status == states_of.BACKING_OFF:
+            engine.timers.arm_retry(one.id, one.retry_at)
+    engine.produce(engine.outbox.committed())
+    engine.run_ready()
+
+
+def _queue(engine: ShardEngine, invocations: list[Live], spilled: dict[str, int]) -> None:
+    """The first of each key goes on, the others wait behind it."""
+    for one in invocations:
+        if one.exclusive:
+            assert one.key is not None
+            lane = engine.lanes.get(one.key)
+            if lane is not None:
+                engine.lanes.enqueue(lane, one)
+                continue
+            engine.lanes.open(one.key, one)
+        if one.status in (states_of.QUEUED, states_of.RUNNING):
+            engine.ready(one)
+    for key, count in spilled.items():
+        lane = engine.lanes.get(key) or engine.lanes.open(key, None)
+        engine.lanes.spill(lane, count)
+        engine.refill(key)
+
+
+def _number(meta: dict[bytes, bytes], field: bytes) -> int | None:
+    value = meta.get(field)
+    return None if value is None else int(value)

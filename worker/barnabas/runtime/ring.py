@@ -1,0 +1,97 @@
+"""Finished plain invocations, the latest of a shard: people can look at them, and what arrives twice is answered again (R10).
+
+Capped by number and by bytes, so its cost does not grow with the rate. The store's list holds each entry whole; in memory
+there are the outcomes alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+import msgpack
+
+from barnabas.contract.records import Failure
+from barnabas.runtime.live import Live
+
+pack = msgpack.Packer(autoreset=True).pack
+
+_ENTRY_VERSION = 1
+
+
+class Outcome(NamedTuple):
+    """How an invocation ended."""
+
+    result: bytes | None
+    failure: Failure | None
+
+
+class Ring:
+    """The ring of one shard."""
+
+    def __init__(self, entries: int, size: int) -> None:
+        self._max_entries = entries
+        self._max_bytes = size
+        self._order: deque[tuple[bytes, int]] = deque()
+        self._outcomes: dict[bytes, Outcome] = {}
+        self._bytes = 0
+        self._unsealed: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def get(self, id_: bytes) -> Outcome | None:
+        """The outcome of a finished invocation, while it is kept."""
+        return self._outcomes.get(id_)
+
+    def append(self, live: Live, result: bytes | None, failure: Failure | None, now: int) -> None:
+        """Keep a finished invocation."""
+        failed = None if failure is None else (failure.code, failure.message, failure.metadata)
+        # The journal of an invocation that was suspended may be in the store alone; its ring entry then has none.
+        journal = live.journal if live.journal_loaded else None
+        packed = pack(
+            (
+                _ENTRY_VERSION,
+                live.id,
+                live.handler,
+                live.key,
+                live.payload,
+                live.headers,
+                result,
+                failed,
+                journal,
+                live.accepted_at,
+                now,
+                live.attempts,
+            )
+        )
+        self._unsealed.append(packed)
+        self._keep(live.id, Outcome(result, failure), len(packed))
+
+    def _keep(self, id_: bytes, outcome: Outcome, size: int) -> None:
+        order = self._order
+        order.append((id_, size))
+        self._outcomes[id_] = outcome
+        self._bytes += size
+        while len(order) > self._max_entries or self._bytes > self._max_bytes:
+            old, old_size = order.popleft()
+            self._bytes -= old_size
+            self._outcomes.pop(old, None)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether entries were added since the last `seal`."""
+        return bool(self._unsealed)
+
+    def seal(self) -> tuple[list[bytes], int]:
+        """Entries for the next commit to append, and how many the list then keeps."""
+        unsealed, self._unsealed = self._unsealed, []
+        kept = len(self._order)
+        return unsealed[-kept:] if kept else [], kept
+
+    def restore(self, entries: list[bytes]) -> None:
+        """Take the ring as the store has it."""
+        for packed in entries:
+            fields = msgpack.unpackb(packed)
+            failed = fields[7]
+            self._keep(fields[1], Outcome(fields[6], None if failed is None else Failure(*failed)), len(packed))

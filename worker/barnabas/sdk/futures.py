@@ -1,0 +1,84 @@
+"""What context methods hand out: things to await, and handles of what was sent.
+
+Abstract; the runtime (`runtime/futures.py`) has the classes that exist at run time. The names beginning with
+Restate are those that handlers written for its SDK use.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Generator
+from typing import Any, Generic, TypeVar
+
+from barnabas.sdk.errors import NotYetSupported
+from barnabas.sdk.serde import DEFAULT_SERDE, Serde
+
+T = TypeVar("T")
+
+
+class DurableFuture(Awaitable[T], Generic[T]):
+    """A result that is in the journal, or will be. It may be awaited often; every attempt sees the same outcome."""
+
+    @abstractmethod
+    def __await__(self) -> Generator[Any, Any, T]: ...
+
+
+class DurableCallFuture(DurableFuture[T]):
+    """The result of a call to another handler. Awaiting it raises the callee's TerminalError if it had one."""
+
+    @abstractmethod
+    async def invocation_id(self) -> str:
+        """The id of the called invocation."""
+
+    async def cancel_invocation(self) -> None:
+        """Cancel the called invocation. Raises NotYetSupported."""
+        raise NotYetSupported("cancel_invocation comes with the next release")
+
+
+class DurableSleepFuture(DurableFuture[None]):
+    """The end of a sleep."""
+
+
+RestateDurableFuture = DurableFuture
+RestateDurableCallFuture = DurableCallFuture
+RestateDurableSleepFuture = DurableSleepFuture
+
+
+class SendHandle(ABC):
+    """A message that was sent."""
+
+    @abstractmethod
+    async def invocation_id(self) -> str:
+        """The id of the invocation that the message starts."""
+
+    async def cancel_invocation(self) -> None:
+        """Cancel that invocation. Raises NotYetSupported."""
+        raise NotYetSupported("cancel_invocation comes with the next release")
+
+
+class DurablePromise(ABC, Generic[T]):
+    """A value that a workflow's handlers wait for and one of them sets. `ctx.promise` does not give any yet."""
+
+    def __init__(self, name: str, serde: Serde[T] = DEFAULT_SERDE) -> None:
+        self.name = name
+        self.serde = serde
+
+    @abstractmethod
+    def resolve(self, value: T) -> Awaitable[None]:
+        """Set the value. Raises TerminalError 409 if the promise is completed already."""
+
+    @abstractmethod
+    def reject(self, message: str, code: int = 500) -> Awaitable[None]:
+        """Fail whoever waits with a TerminalError. Raises TerminalError 409 if the promise is completed already."""
+
+    @abstractmethod
+    def peek(self) -> Awaitable[T | None]:
+        """The value, or None if it is not set yet."""
+
+    @abstractmethod
+    def value(self) -> DurableFuture[T]:
+        """The value, once it is set."""
+
+    @abstractmethod
+    def __await__(self) -> Generator[Any, Any, T]:
+        """The same as awaiting `value()`."""

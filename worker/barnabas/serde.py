@@ -1,0 +1,21 @@
+"""The serdes of the public API, under the module name that handlers written for Restate import them by."""
+
+from barnabas.sdk.serde import (
+    BytesSerde,
+    DefaultSerde,
+    JsonSerde,
+    MsgspecJsonSerde,
+    PydanticJsonSerde,
+    Serde,
+    TypedJsonSerde,
+)
+
+__all__ = [
+    "BytesSerde",
+    "DefaultSerde",
+    "JsonSerde",
+    "MsgspecJsonSerde",
+    "PydanticJsonSerde",
+    "Serde",
+    "TypedJsonSerde",
+]

@@ -1,0 +1,77 @@
+"""Where the keys of the store are made, all of them. Used by the adapters (`Keys`) and by the engine (the suffixes).
+
+A shard's keys are `{namespace/Service/partition}:suffix`. The braces are Redis Cluster's hash tag: only what stands in
+the first pair counts, and names with braces are refused, so all keys of a shard lie in one slot whatever bytes an
+object's key puts into the suffix.
+"""
+
+from __future__ import annotations
+
+import re
+
+from barnabas.store.port import Shard
+
+#: Hash. `lease`, `number`, `takes`, `owner` and `broken` belong to the scripts; the engine adds fields of its own.
+META = b"meta"
+#: Hash: invocation id -> header.
+LIVE = b"live"
+#: Hash: invocation id -> input.
+INPUTS = b"in"
+#: List: finished plain invocations, capped.
+RING = b"ring"
+#: Hash: outbox number -> record.
+OUTBOX = b"out"
+#: Hash: receiving topic, sending shard and lease -> highest number accepted (R1).
+MARKS = b"marks"
+#: Sorted set: timer by its due time.
+TIMERS = b"timers"
+#: Hash: invocation id -> key and offset of an input that stayed in Kafka (R11).
+SPILL = b"spill"
+#: Hash: object key -> how many invocations wait for it with their input left in Kafka (R11).
+SPILL_COUNTS = b"spn"
+
+_NAME = re.compile(r"[^\s{}/\x00-\x1f]+")
+
+
+def journal(id: bytes) -> bytes:
+    """Suffix of an invocation's journal."""
+    return b"j:" + id
+
+
+def state(key: str) -> bytes:
+    """Suffix of the state of one object key, a hash."""
+    return b"st:" + key.encode()
+
+
+def spilled(key: str) -> bytes:
+    """Suffix of the list of ids, in order, that wait for one key with their input left in Kafka (R11)."""
+    return b"sp:" + key.encode()
+
+
+class Keys:
+    """Full keys of one namespace. Raises ValueError for a namespace or service name that could leave its hash tag."""
+
+    __slots__ = ("_namespace", "_prefixes", "services")
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = _checked("namespace", namespace)
+        self._prefixes: dict[Shard, bytes] = {}
+        #: The registry of services, a hash; its own slot.
+        self.services = f"{{{namespace}}}:services".encode()
+
+    def prefix(self, shard: Shard) -> bytes:
+        """What all keys of the shard begin with; a suffix of any bytes may follow."""
+        prefix = self._prefixes.get(shard)
+        if prefix is None:
+            service = _checked("service name", shard.service)
+            prefix = f"{{{self._namespace}/{service}/{shard.partition}}}:".encode()
+            self._prefixes[shard] = prefix
+        return prefix
+
+
+def _checked(what: str, name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"the {what} {name!r} may not be empty or contain braces, slashes, spaces or control characters"
+        )
+    return name

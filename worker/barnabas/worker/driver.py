@@ -1,0 +1,317 @@
+"""The driver of the engines: feeds every tenure with what the log, the store and the clock bring, and executes its effects.
+
+All of it happens in *turns*: callbacks of the event loop that take everything that has gathered, let the engines work, and send
+out what they ask for: one store round trip for the commits of all shards, one for the reads, one list of records to produce.
+Nothing awaits per record. Handlers run inside a turn, so it is no task: the probe stands for the current task (`attempt.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from asyncio.tasks import _enter_task, _leave_task
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+from barnabas.contract.topics import TopicNames
+from barnabas.log.port import Batch, Consumer, Position
+from barnabas.runtime import effects as fx
+from barnabas.runtime.attempt import TaskProbe
+from barnabas.runtime.recovery import QUESTIONS
+from barnabas.runtime.shard import ShardEngine
+from barnabas.runtime.tenure import Tenure
+from barnabas.store.port import Commit, Shard, Store, StoreUnavailable
+from barnabas.worker.loading import Loader
+from barnabas.worker.production import OpenSession, Production
+from barnabas.worker.steps import StepRunner
+
+log = logging.getLogger("barnabas.worker")
+
+TIDY_SECONDS = 1.0
+
+
+class Driver:
+    """Everything that runs between the servers and the engines of one process."""
+
+    def __init__(
+        self,
+        store: Store,
+        loader: Loader,
+        open_session: OpenSession,
+        names: TopicNames,
+        owner: str,
+        clock: Callable[[], int],
+        step_threads: int,
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self.tenures: dict[Shard, Tenure] = {}
+        self.stopping = False
+        self._store = store
+        self._loader = loader
+        self._names = names
+        self._owner = owner
+        self._clock = clock
+        self._fail = fail
+        self._loop = asyncio.get_running_loop()
+        self._probe: Any = TaskProbe()
+        self.production = Production(open_session, self._start_over, self.wake)
+        self.steps = StepRunner(step_threads, self.wake)
+        self._inbox: list[Batch] = []
+        self._scheduled = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._last_tidy = 0
+        self.after_turn: Callable[[], None] = lambda: None
+        self.group: Consumer | None = None
+        self.signals: Consumer | None = None
+
+    # -- from the consumers
+
+    def on_batches(self, batches: list[Batch]) -> None:
+        """Records of either topic."""
+        self._inbox += batches
+        self.wake()
+
+    def on_assigned(self, shard: Shard, make: Callable[[], Tenure]) -> None:
+        """The group gave us the shard."""
+        if shard not in self.tenures and not self.stopping:
+            self.tenures[shard] = make()
+            self.wake()
+
+    def on_revoked(self, shard: Shard) -> None:
+        """The shard is no longer ours."""
+        tenure = self.tenures.pop(shard, None)
+        if tenure is not None:
+            self._end(shard, tenure)
+
+    def _end(self, shard: Shard, tenure: Tenure) -> None:
+        if tenure.engine is not None:
+            self.steps.abandon(tenure.engine)
+        tenure.end()
+        self._execute(shard, tenure, [], [])
+
+    # -- turns
+
+    def wake(self) -> None:
+        """Have a turn soon."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def woken_by_task(self) -> None:
+        """A handler that runs as a task does something between turns."""
+        now = self._clock()
+        for tenure in self.tenures.values():
+            if tenure.engine is not None:
+                tenure.engine.now = now
+        self.wake()
+
+    def _turn(self) -> None:
+        try:
+            with self._as_probe():
+                self._work()
+            self.after_turn()
+        except BaseException as error:
+            self._fail(error)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._scheduled = False
+
+    @contextlib.contextmanager
+    def _as_probe(self) -> Iterator[None]:
+        _enter_task(self._loop, self._probe)
+        try:
+            yield
+        finally:
+            _leave_task(self._loop, self._probe)
+
+    def _work(self) -> None:
+        now = self._clock()
+        inbox, self._inbox = self._inbox, []
+        for batch in inbox:
+            self._take_in(batch, now)
+        if now - self._last_tidy >= TIDY_SECONDS * 1000:
+            self._last_tidy = now
+            for tenure in self.tenures.values():
+                if tenure.engine is not None:
+                    tenure.engine.tidy()
+        for tenure in self.tenures.values():
+            tenure.on_tick(now)
+        commits: list[tuple[Tenure, Commit]] = []
+        reads: list[Coroutine[Any, Any, None]] = []
+        for shard, tenure in self.tenures.items():
+            self._execute(shard, tenure, commits, reads)
+            if not self._loader.holds_back(tenure.engine):
+                tenure.gather(now)
+                self._execute(shard, tenure, commits, reads)
+        if commits:
+            self.spawn(self._commit(commits))
+        for read in reads:
+            self.spawn(read)
+        self._loader.flush()
+        self._set_alarm(now)
+
+    def _take_in(self, batch: Batch, now: int) -> None:
+        place = self._names.service_of(batch.topic)
+        if place is None:
+            return
+        service, kind = place
+        tenure = self.tenures.get(Shard(service, batch.partition))
+        if tenure is None or not tenure.takes_in(batch.epoch):
+            return
+        if kind == "signals":
+            tenure.on_signals(batch.epoch, batch.records, now)
+            return
+        engine, intake = tenure.engine, tenure.intake
+        assert engine is not None
+        assert intake is not None
+        engine.now = now
+        decoded = intake.read(batch.records)
+        if engine.lanes.spilled or self._loader.looks_up(engine):
+            self._loader.look_up(engine, intake, decoded)  # in order, after the store has said which of the ids it knows
+        else:
+            intake.on_invocations(decoded)
+
+    def _set_alarm(self, now: int) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        due = [at for tenure in self.tenures.values() if (at := tenure.next_due()) is not None]
+        if due:
+            delay = max(0, min(min(due) - now, TIDY_SECONDS * 1000)) / 1000
+            self._alarm = self._loop.call_later(delay, self.wake)
+
+    # -- effects
+
+    def _execute(
+        self,
+        shard: Shard,
+        tenure: Tenure,
+        commits: list[tuple[Tenure, Commit]],
+        reads: list[Coroutine[Any, Any, None]],
+    ) -> None:
+        while effects := tenure.drain():
+            for effect in effects:
+                match effect:
+                    case fx.Produce(entries):
+                        assert tenure.engine is not None
+                        self.production.produce(tenure.engine, entries)
+                    case fx.SendCommit(commit):
+                        commits.append((tenure, commit))
+                    case fx.StartStep(step):
+                        assert tenure.engine is not None
+                        self.steps.start(tenure.engine, step)
+                    case fx.LoadStates() | fx.LoadInvocation() | fx.Refill():
+                        self._loader.ask(tenure, effect)
+                    case fx.Take(lease):
+                        reads.append(self._take(tenure, lease))
+                    case fx.Load(lease):
+                        reads.append(self._load(tenure, lease))
+                    case fx.ReadFrom(invocations, signals, epoch):
+                        self._read_from(shard, invocations, signals, epoch)
+                    case fx.StopReading():
+                        self._stop_reading(shard)
+
+    def _read_from(self, shard: Shard, invocations: int | None, signals: int | None, epoch: int) -> None:
+        assert self.group is not None
+        assert self.signals is not None
+        log.info("owning %s from invocations %s, signals %s", shard, invocations, signals)
+        self.signals.read_from(Position(self._names.signals(shard.service), shard.partition, signals or 0), epoch)
+        if not self.stopping:
+            self.group.read_from(Position(self._names.invocations(shard.service), shard.partition, invocations or 0), epoch)
+
+    def _stop_reading(self, shard: Shard) -> None:
+        assert self.group is not None
+        assert self.signals is not None
+        self.group.stop_reading(self._names.invocations(shard.service), shard.partition)
+        self.signals.stop_reading(self._names.signals(shard.service), shard.partition)
+
+    async def _commit(self, commits: list[tuple[Tenure, Commit]]) -> None:
+        outcomes = await self._store.commit([commit for _, commit in commits])
+        now = self._clock()
+        with self.between_turns():
+            for (tenure, commit), outcome in zip(commits, outcomes, strict=True):
+                engine = tenure.engine
+                tenure.on_commit(commit, outcome, now)
+                if engine is not None and engine.closed:
+                    self.steps.abandon(engine)
+
+    async def _take(self, tenure: Tenure, lease: bytes) -> None:
+        try:
+            taken = await self._store.take(tenure.shard, lease, self._owner)
+        except StoreUnavailable as error:
+            log.warning("cannot take %s, trying again: %s", tenure.shard, error)
+            tenure.on_store_unavailable(lease, self._clock())
+        else:
+            with self.between_turns():
+                tenure.on_taken(lease, taken, self._clock())
+        self.wake()
+
+    async def _load(self, tenure: Tenure, lease: bytes) -> None:
+        try:
+            answers = await self._store.read([(tenure.shard, question) for question in QUESTIONS])
+        except StoreUnavailable as error:
+            log.warning("cannot load %s, trying again: %s", tenure.shard, error)
+            tenure.on_store_unavailable(lease, self._clock())
+        else:
+            with self.between_turns():
+                tenure.on_loaded(lease, answers, self._clock())
+        self.wake()
+
+    def _start_over(self) -> None:
+        for tenure in self.tenures.values():
+            tenure.on_session_over()
+        self.wake()
+
+    # -- tasks
+
+    @contextlib.contextmanager
+    def between_turns(self) -> Iterator[None]:
+        """Let engines work from inside one of our tasks: handlers must not see that task as theirs."""
+        task = asyncio.current_task()
+        assert task is not None
+        _leave_task(self._loop, task)
+        try:
+            with self._as_probe():
+                yield
+        finally:
+            _enter_task(self._loop, task)
+            self.wake()
+
+    def drain(self) -> None:
+        """Take no new work, begin nothing that waits; results of what runs still come in."""
+        self.stopping = True
+        assert self.group is not None
+        for shard, tenure in self.tenures.items():
+            self.group.stop_reading(self._names.invocations(shard.service), shard.partition)
+            if tenure.engine is not None:
+                tenure.engine.draining = True
+
+    def is_quiet(self) -> bool:
+        """Whether nothing is at work and everything is in the store and delivered."""
+        return all(tenure.is_quiet() for tenure in self.tenures.values())
+
+    async def aclose(self) -> None:
+        """End all tenures and what they have under way."""
+        for shard, tenure in list(self.tenures.items()):
+            self._end(shard, tenure)
+        self.tenures.clear()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        await self.steps.aclose()
+        await self.production.aclose(2.0)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def spawn(self, coro: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(coro)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)

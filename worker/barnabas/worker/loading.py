@@ -1,0 +1,181 @@
+"""Reads from the store and from Kafka what engines ask for while they run: states, suspended work, spilled inputs.
+
+Everything asked for in one turn is one round trip. Records whose ids must be looked up among spilled ones (R10, R11) wait here,
+in order, until the store has answered. Called by the driver; an outage puts the questions off, it does not lose them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import msgpack
+
+from barnabas.contract.errors import PoisonRecord
+from barnabas.contract.records import Invocation
+from barnabas.contract.topics import TopicNames
+from barnabas.log.port import LogUnavailableError, Reader, Record
+from barnabas.runtime import effects as fx
+from barnabas.runtime.intake import Intake
+from barnabas.runtime.shard import ShardEngine
+from barnabas.runtime.tenure import Tenure
+from barnabas.store import keys
+from barnabas.store.port import Query, Shard, Store, StoreUnavailable
+
+log = logging.getLogger("barnabas.worker")
+
+AGAIN_SECONDS = 0.2
+
+Decoded = list[tuple[Record, Invocation | PoisonRecord]]
+
+
+class Loader:
+    """The reads under way in this process."""
+
+    def __init__(self, store: Store, reader: Reader, names: TopicNames) -> None:
+        self._store = store
+        self._reader = reader
+        self._names = names
+        self._questions: list[_Question] = []
+        self._states_under_way: dict[ShardEngine, int] = {}
+        self._lookups: dict[ShardEngine, deque[tuple[Intake, Decoded]]] = {}
+        self._spawn: Callable[[Any], None] = lambda _: None
+        self._between_turns: Callable[[], AbstractContextManager[None]]
+
+    def bind(self, spawn: Callable[[Any], None], between_turns: Callable[[], AbstractContextManager[None]]) -> None:
+        """How to run a coroutine, and how to enter engines from it."""
+        self._spawn = spawn
+        self._between_turns = between_turns
+
+    def holds_back(self, engine: ShardEngine | None) -> bool:
+        """Whether the next commit had better wait for a read: what waits for its state may well be finished in that commit."""
+        return engine is not None and engine in self._states_under_way
+
+    def ask(self, tenure: Tenure, effect: fx.LoadStates | fx.LoadInvocation | fx.Refill) -> None:
+        """Take a question of this engine; `flush` sends it."""
+        engine, intake = tenure.engine, tenure.intake
+        assert engine is not None
+        assert intake is not None
+        if isinstance(effect, fx.LoadStates):
+            self._states_under_way[engine] = self._states_under_way.get(engine, 0) + 1
+        self._questions.append(_Question(engine, intake, effect))
+
+    def flush(self) -> None:
+        """Send what was asked since the last call."""
+        if self._questions:
+            questions, self._questions = self._questions, []
+            self._spawn(self._answer(questions))
+
+    async def _answer(self, questions: list[_Question]) -> None:
+        asked = [(one.engine.shard, query) for one in questions for query in one.queries()]
+        answers = iter(await self._read(asked, questions))
+        refills: list[tuple[_Question, list[bytes]]] = []
+        with self._between_turns():
+            for one in questions:
+                mine = [next(answers) for _ in one.queries()]
+                if one.engine.closed:
+                    self._states_under_way.pop(one.engine, None)
+                elif isinstance(one.effect, fx.LoadStates):
+                    self._loaded_states(one.engine, dict(zip(one.effect.keys, mine, strict=True)))
+                elif isinstance(one.effect, fx.LoadInvocation):
+                    one.engine.on_invocation_loaded(one.effect.live, mine[0], mine[1])
+                else:
+                    refills.append((one, mine[0]))
+        for one, packed in refills:
+            self._spawn(self._refill(one, packed))
+
+    def _loaded_states(self, engine: ShardEngine, states: dict[str, dict[bytes, bytes]]) -> None:
+        left = self._states_under_way[engine] - 1
+        if left:
+            self._states_under_way[engine] = left
+        else:
+            del self._states_under_way[engine]
+        engine.on_states(states)
+
+    async def _read(self, asked: list[tuple[Shard, Query]], questions: list[_Question]) -> list[Any]:
+        while True:
+            try:
+                return await self._store.read(asked)
+            except StoreUnavailable as error:
+                if all(one.engine.closed for one in questions):
+                    return [None] * len(asked)
+                log.warning("cannot read from the store, trying again: %s", error)
+                await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _refill(self, one: _Question, packed: list[bytes]) -> None:
+        """Read spilled inputs again from Kafka, where they have been all the time."""
+        assert isinstance(one.effect, fx.Refill)
+        entries: list[tuple[bytes, int]] = [tuple(msgpack.unpackb(entry)) for entry in packed]
+        shard = one.engine.shard
+        topic = self._names.invocations(shard.service)
+        while not one.engine.closed:
+            try:
+                records = await self._reader.read(topic, shard.partition, [offset for _, offset in entries])
+            except LogUnavailableError as error:
+                log.warning("cannot read %s[%d] again, trying again: %s", topic, shard.partition, error)
+                await asyncio.sleep(AGAIN_SECONDS)
+                continue
+            with self._between_turns():
+                if not one.engine.closed:
+                    refilled = [(id_, offset, records.get(offset)) for id_, offset in entries]
+                    one.intake.on_refilled(one.effect.key, refilled)
+            return
+
+    # -- ids that may have been spilled
+
+    def looks_up(self, engine: ShardEngine) -> bool:
+        """Whether batches of this engine wait for an answer; later ones must wait behind them."""
+        return engine in self._lookups
+
+    def look_up(self, engine: ShardEngine, intake: Intake, decoded: Decoded) -> None:
+        """Hand the batch to `intake` once the store has said which of its ids wait there."""
+        waiting = self._lookups.get(engine)
+        if waiting is not None:
+            waiting.append((intake, decoded))
+            return
+        self._lookups[engine] = deque([(intake, decoded)])
+        self._spawn(self._look_up_all(engine))
+
+    async def _look_up_all(self, engine: ShardEngine) -> None:
+        waiting = self._lookups[engine]
+        while waiting:
+            intake, decoded = waiting[0]
+            ids = [invocation.id for _, invocation in decoded if isinstance(invocation, Invocation)]
+            known: set[bytes] = set()
+            if ids and not engine.closed:
+                try:
+                    [values] = await self._store.read([(engine.shard, ("HMGET", keys.SPILL, *ids))])
+                except StoreUnavailable as error:
+                    log.warning("cannot look up ids, trying again: %s", error)
+                    await asyncio.sleep(AGAIN_SECONDS)
+                    continue
+                known = {id_ for id_, value in zip(ids, values, strict=True) if value is not None}
+            waiting.popleft()
+            if not engine.closed:
+                with self._between_turns():
+                    intake.on_invocations(decoded, known)
+        del self._lookups[engine]
+
+
+class _Question:
+    """One thing that an engine asked for."""
+
+    __slots__ = ("effect", "engine", "intake")
+
+    def __init__(self, engine: ShardEngine, intake: Intake, effect: fx.LoadStates | fx.LoadInvocation | fx.Refill) -> None:
+        self.engine = engine
+        self.intake = intake
+        self.effect = effect
+
+    def queries(self) -> list[Query]:
+        match self.effect:
+            case fx.LoadStates(names):
+                return [("HGETALL", keys.state(name)) for name in names]
+            case fx.LoadInvocation(live):
+                return [("HGET", keys.INPUTS, live.id), ("LRANGE", keys.journal(live.id), 0, -1)]
+            case fx.Refill(key, count):
+                return [("LRANGE", keys.spilled(key), 0, count - 1)]

@@ -1,0 +1,56 @@
+"""Backpressure (R11): new work is held back by what is at work and by bytes in memory, never by what waits.
+
+Signals are never held back: they are what running work waits for. Pausing throws away what was fetched ahead, so it has
+hysteresis: intake resumes at half of what made it pause. Called by the driver after each turn.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from barnabas.contract.topics import TopicNames
+from barnabas.log.port import Consumer
+from barnabas.runtime.tenure import State
+from barnabas.worker.driver import Driver
+
+log = logging.getLogger("barnabas.worker")
+
+
+class Pressure:
+    """Pauses and resumes the intake of invocations of this process."""
+
+    def __init__(self, driver: Driver, group: Consumer, names: TopicNames, max_active: int, max_bytes: int) -> None:
+        self._driver = driver
+        self._group = group
+        self._names = names
+        self._max_active = max_active
+        self._max_bytes = max_bytes
+        self._paused: set[tuple[str, int]] = set()
+        self._holding = False
+        self.pauses = 0
+
+    def adjust(self) -> None:
+        """Look at the load and hold back or let go."""
+        active = held = 0
+        tenures = self._driver.tenures
+        for tenure in tenures.values():
+            if tenure.engine is not None:
+                active += tenure.engine.active
+                held += tenure.engine.held_bytes
+        low = 2 if self._holding else 1
+        holding = active * low >= self._max_active or held * low >= self._max_bytes
+        if holding and not self._holding:
+            self.pauses += 1
+            log.info("holding back new work: %d at work, %d bytes in memory", active, held)
+        self._holding = holding
+        wanted = {
+            (self._names.invocations(shard.service), shard.partition)
+            for shard, tenure in tenures.items()
+            if tenure.epoch and (holding or tenure.state is not State.ACTIVE)
+        }
+        if wanted != self._paused:
+            if new := wanted - self._paused:
+                self._group.pause(sorted(new))
+            if old := self._paused - wanted:
+                self._group.resume(sorted(old))
+            self._paused = wanted

@@ -1,0 +1,75 @@
+"""Runs the actions of `ctx.run`: coroutines as tasks of the loop, plain functions in threads. Called by the driver."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from barnabas.runtime.live import Step
+from barnabas.runtime.shard import ShardEngine
+from barnabas.sdk.errors import TerminalError
+
+
+class StepRunner:
+    """The steps under way in this process."""
+
+    def __init__(self, threads: int, done: Callable[[], None]) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="barnabas-step")
+        self._done = done
+        self._tasks: dict[asyncio.Task[None], ShardEngine] = {}
+
+    def start(self, engine: ShardEngine, step: Step) -> None:
+        """Run the action; its outcome goes to the engine that asked."""
+        task = asyncio.get_running_loop().create_task(self._run(engine, step))
+        self._tasks[task] = engine
+        task.add_done_callback(self._forget)
+
+    def abandon(self, engine: ShardEngine) -> None:
+        """The engine is gone: nobody wants these outcomes. What runs in a thread cannot be stopped and runs to its end."""
+        for task, owner in list(self._tasks.items()):
+            if owner is engine:
+                task.cancel()
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task, None)
+
+    async def _run(self, engine: ShardEngine, step: Step) -> None:
+        raw: bytes | None = None
+        error: BaseException | None = None
+        try:
+            value = await self._value(step)
+            try:
+                raw = bytes(step.serde.serialize(value))
+                engine.check_size(raw, f"the result of step '{step.name}'")
+            except TerminalError:
+                raise
+            except Exception as unfit:
+                raise TerminalError(f"the result of step '{step.name}' cannot be serialised: {unfit}") from unfit
+        except asyncio.CancelledError as cancelled:
+            if engine.closed:
+                raise
+            error = cancelled
+        except Exception as failed:
+            error = failed
+        if not engine.closed:
+            engine.on_step_done(step, raw, error)
+            self._done()
+
+    async def _value(self, step: Step) -> object:
+        if inspect.iscoroutinefunction(step.action):
+            return await step.action(*step.args, **step.kwargs)
+        call = functools.partial(contextvars.copy_context().run, step.action, *step.args, **step.kwargs)
+        value = await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        return await value if inspect.isawaitable(value) else value
+
+    async def aclose(self) -> None:
+        """Cancel what still runs. Threads are left to end by themselves."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
