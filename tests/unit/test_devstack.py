@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +17,7 @@ import pytest
 from barnabas.devstack import jars, java, stack, store
 from barnabas.devstack.errors import DevstackError, JarMismatchError, ServerDiedError
 from barnabas.devstack.jars import Jar
-from barnabas.devstack.process import Process, spawn, wait_until
+from barnabas.devstack.process import Process, birth_of, spawn, wait_until
 from barnabas.devstack.session import end_orphans
 from barnabas.devstack.stack import PORTS, Stack
 
@@ -110,6 +109,8 @@ def repository_that_serves(*answers: bytes | Exception) -> Callable[..., Any]:
         path = repository / "g" / "a-1.jar"
 
         def resolve() -> Path:
+            if path.exists():  # jgo takes what an earlier attempt left, whole or not
+                return path
             answer = left.pop(0) if len(left) > 1 else left[0]
             if isinstance(answer, Exception):
                 raise answer
@@ -163,12 +164,26 @@ def test_intact_jars_are_used_without_asking_any_repository(locked: Jar, monkeyp
 # Processes
 
 
-def sleeper(tmp_path: Path) -> Process:
-    return spawn([sys.executable, "-c", "import signal; signal.pause()"], tmp_path / "log")
+Start = Callable[..., Process]
+SLEEPER = (sys.executable, "-c", "import signal; signal.pause()")
 
 
-def test_a_process_id_that_was_given_to_another_process_is_not_the_one_we_started(tmp_path: Path) -> None:
-    other = sleeper(tmp_path)
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts commands (one that sleeps, if none is given) that are ended with the test, whatever becomes of it."""
+    started: list[Process] = []
+
+    def start(*command: str) -> Process:
+        started.append(spawn(command or SLEEPER, tmp_path / "log"))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+def test_a_process_id_that_was_given_to_another_process_is_not_the_one_we_started(start: Start) -> None:
+    other = start()
     ours = Process(other.pid, birth="long ago")
     assert not ours.is_alive()
     ours.kill()
@@ -178,24 +193,34 @@ def test_a_process_id_that_was_given_to_another_process_is_not_the_one_we_starte
     assert not other.is_alive()
 
 
-def test_a_child_that_ended_counts_as_gone_though_nobody_collected_it(tmp_path: Path) -> None:
-    child = spawn(["/bin/sh", "-c", "exit 3"], tmp_path / "log")
+def test_a_child_that_ended_counts_as_gone_though_nobody_collected_it(start: Start) -> None:
+    child = start("/bin/sh", "-c", "exit 3")
     assert wait_until(lambda: not child.is_alive(), 5)
 
 
-def test_a_process_that_ignores_the_request_to_end_is_ended_all_the_same(tmp_path: Path) -> None:
+def test_a_process_that_ended_and_whose_own_parent_does_not_collect_it_counts_as_gone(
+    tmp_path: Path, start: Start
+) -> None:
     log = tmp_path / "log"
-    deaf = spawn(["/bin/sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.1; done"], log)
+    code = "import os, signal; pid = os.fork() or os._exit(0); print(pid, flush=True); signal.pause()"
+    parent = start(sys.executable, "-c", code)
+    assert wait_until(lambda: log.read_text().endswith("\n"), 5)
+    assert wait_until(lambda: birth_of(int(log.read_text())) is None, 5)
+    assert parent.is_alive()
+
+
+def test_a_process_that_ignores_the_request_to_end_is_ended_all_the_same(tmp_path: Path, start: Start) -> None:
+    log = tmp_path / "log"
+    deaf = start("/bin/sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.1; done")
     assert wait_until(lambda: "deaf" in log.read_text(), 5)
     deaf.end(0.2)
     assert not deaf.is_alive()
 
 
-def test_ctrl_c_in_the_terminal_does_not_reach_a_server(tmp_path: Path) -> None:
-    server = sleeper(tmp_path)
+def test_ctrl_c_in_the_terminal_does_not_reach_a_server(start: Start) -> None:
+    server = start()
     assert os.getpgid(server.pid) == server.pid != os.getpgid(0)
     assert os.getsid(server.pid) == server.pid
-    server.kill()
 
 
 def test_a_server_that_ends_while_it_starts_is_reported_with_its_last_words(
@@ -205,7 +230,7 @@ def test_a_server_that_ends_while_it_starts_is_reported_with_its_last_words(
     broken.write_text("#!/bin/sh\necho no such option\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setattr(store, "find_store", lambda: broken)
-    with pytest.raises(ServerDiedError, match="no such option"):
+    with pytest.raises(ServerDiedError, match=r"(?s)ended while it started.*no such option"):
         store.Store(tmp_path, _free_port()).start()
 
 
@@ -252,11 +277,11 @@ def test_a_port_that_somebody_else_took_meanwhile_is_replaced(tmp_path: Path, ca
     assert after.redis == before.redis
 
 
-def test_the_last_user_ends_the_stack(tmp_path: Path, calls: Calls) -> None:
+def test_the_last_user_ends_the_stack(tmp_path: Path, calls: Calls, start: Start) -> None:
     ours = Stack(tmp_path)
     ours.up()
     record = json.loads((tmp_path / "stack.json").read_text())
-    other = sleeper(tmp_path)
+    other = start()
     record["users"].append({"pid": other.pid, "birth": other.birth})
     (tmp_path / "stack.json").write_text(json.dumps(record))
     ours.leave()
@@ -312,8 +337,10 @@ def test_with_both_addresses_given_nothing_is_touched(
     assert not (tmp_path / "s").exists()
 
 
-def test_stacks_of_killed_test_sessions_are_ended_and_those_of_live_ones_left(tmp_path: Path, calls: Calls) -> None:
-    live, dead = sleeper(tmp_path), sleeper(tmp_path)
+def test_stacks_of_killed_test_sessions_are_ended_and_those_of_live_ones_left(
+    tmp_path: Path, calls: Calls, start: Start
+) -> None:
+    live, dead = start(), start()
     folders = {process: tmp_path / "sessions" / f"{process.pid}-{process.birth}" for process in (live, dead)}
     for folder in folders.values():
         Stack(folder).up(detached=True)
@@ -322,7 +349,6 @@ def test_stacks_of_killed_test_sessions_are_ended_and_those_of_live_ones_left(tm
     end_orphans(tmp_path / "sessions")
     assert calls == ["stop broker", "stop store"]
     assert (folders[live].exists(), folders[dead].exists()) == (True, False)
-    live.send(signal.SIGKILL)
 
 
 def test_importing_the_pytest_plugin_loads_no_driver() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from barnabas.store.memory import MemoryCore, MemoryStore
 from barnabas.store.port import Applied, Commit, Refused, Service, Shard
 

@@ -82,6 +82,10 @@ async def test_what_goes_to_another_member_and_comes_back_is_read_afresh(kafka: 
     moved = set(second_ears.assigned)
     assert second_ears.batches == []
     gone_at = len(first_ears.batches)
+    for key in moved:
+        first.read_from(Position(*key, 0), epoch=99)  # an owner that has not heard of it yet reads nothing
+        second.read_from(Position(*key, 0), epoch=1)
+    await second_ears.until(lambda: all(len(second_ears.offsets(p)) == 1_000 for _, p in moved), "all of what moved")
     await second.aclose()
     await first_ears.until(lambda: len(first_ears.assigned) == 4, "all of them back")
     for partition in range(4):
@@ -90,7 +94,7 @@ async def test_what_goes_to_another_member_and_comes_back_is_read_afresh(kafka: 
             f"all of partition {partition}",
         )
     for batch in first_ears.batches[gone_at:]:
-        assert (batch.topic, batch.partition) not in moved or batch.epoch == epochs[-1]
+        assert (batch.topic, batch.partition) not in moved or batch.epoch == epochs[-1] != 99
     for partition in range(4):
         epoch = epochs[-1] if (topic, partition) in moved else 1
         assert first_ears.offsets(partition, epoch) == list(range(1_000))
@@ -175,7 +179,7 @@ async def test_a_member_whose_place_is_taken_reports_its_end(kafka: KafkaBackend
     await ears.until(lambda: bool(ears.failures), "the failure")
     failure = ears.failures[0]
     assert isinstance(failure, KafkaException)
-    assert failure.args[0].fatal()
+    assert failure.args[0].code() == KafkaError._FATAL
 
 
 async def test_a_slow_loop_is_not_flooded(kafka: KafkaBackend) -> None:
@@ -186,16 +190,15 @@ async def test_a_slow_loop_is_not_flooded(kafka: KafkaBackend) -> None:
     class Slow(ConsumerEars):
         def on_batches(self, batches: list[Batch]) -> None:
             super().on_batches(batches)
-            if len(taken) < 3:
+            if len(self.batches) == 1:
                 time.sleep(0.2)  # long enough for the thread to fetch everything, if it were let
                 asyncio.get_running_loop().call_soon(lambda: taken.append(len(self.batches)))
-                taken.append(len(self.batches))
 
     ears = Slow()
     consumer = kafka.consumer(ears)
     consumer.read_from(Position(topic, 0, 0), epoch=1)
     await ears.until(lambda: len(ears.records()) == 5_000, "all records")
-    assert taken[1] - taken[0] <= HANDOVERS
+    assert taken[0] - 1 <= HANDOVERS
     assert len(ears.batches) >= 5_000 / kafka.settings.max_batch
     await consumer.aclose()
 
@@ -267,6 +270,7 @@ def _deliver_with_one_too_large(driver: Driver, topic: str) -> list[bool]:
             driver.poll(0.1)
         except KafkaException as error:
             fatal.append(error.args[0].code())
+            driver.purge()
     assert set(fatal) <= {KafkaError._GAPLESS_GUARANTEE}
     return delivered
 

@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import pytest
-
 from barnabas.store.port import (
     Applied,
     Commit,
@@ -80,6 +79,27 @@ async def test_every_verb_changes_what_its_question_shows(store: Store) -> None:
     ]
     answers = await store.read([(SHARD, query) for query, _ in queries])
     assert answers == [expected for _, expected in queries]
+
+
+async def test_bounds_count_from_either_end_and_may_lie_outside(store: Store) -> None:
+    bounds = [(first, last) for first in range(-6, 7) for last in range(-6, 7)]
+    values = [b"a", b"b", b"c", b"d"]
+    await store.take(SHARD, LEASE, "w1")
+    ops: list[Op] = [("ZADD", "z", 1, "d", 1, "c", 1, "b", 1, "a")]
+    for first, last in bounds:
+        trimmed = f"{first} {last}"
+        ops += [("RPUSH", trimmed, *values), ("LTRIM", trimmed, first, last)]
+    await committed(store, 1, ("RPUSH", "l", *values), *ops)
+    questions: list[Query] = []
+    for first, last in bounds:
+        questions += [("LRANGE", "l", first, last), ("LRANGE", f"{first} {last}", 0, -1), ("ZRANGE", "z", first, last)]
+    answers = await store.read([(SHARD, question) for question in questions])
+    for position, (first, last) in enumerate(bounds):
+        places = range(first if first >= 0 else first + 4, (last if last >= 0 else last + 4) + 1)
+        expected = [value for place, value in enumerate(values) if place in places]
+        ranged, kept, ranked = answers[3 * position : 3 * position + 3]
+        assert ranged == kept == expected
+        assert ranked == [(value, 1.0) for value in expected]
 
 
 async def test_what_never_was_reads_as_empty(store: Store) -> None:

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 import redis
-from tests.contract.store.wires import FakeServer, SlowProxy
-
 from barnabas.devstack.process import wait_until
 from barnabas.devstack.store import Store as Server
 from barnabas.store.port import Applied, Commit, Op, Refused, Shard, StoreUnavailable, UnsafeStore
 from barnabas.store.redis import RedisStore, check_settings
+
+from tests.contract.store.wires import FakeServer, SlowProxy
 
 SHARD = Shard("Plane", 3)
 LEASE = b"lease"
@@ -309,9 +309,7 @@ async def test_the_start_up_check_refuses_a_server_that_evicts(server: Server, c
             check_settings(await store.settings())
 
 
-async def test_the_scripts_run_in_a_cluster_whatever_the_keys_are_called(
-    cluster: Server, connect: Connect
-) -> None:
+async def test_the_scripts_run_in_a_cluster_whatever_the_keys_are_called(cluster: Server, connect: Connect) -> None:
     """F22: a script that touched a key of another slot would be refused."""
     store = connect(cluster.address)
     await store.take(SHARD, LEASE, "w1")

@@ -7,13 +7,12 @@ import uuid
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
-
 from barnabas.store.memory import MemoryCore
 from barnabas.store.port import Commit, Op, Query, Shard, StoreCorrupt
 from barnabas.store.redis import RedisStore
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 SHARDS = [Shard("Plane", 0), Shard("Plane", 1)]
 LEASES = [b"a", b"b", b"\x00\xff"]
@@ -30,9 +29,7 @@ def op_on(kind: str) -> st.SearchStrategy[Op]:
     scored = st.lists(st.tuples(score, text), min_size=1, max_size=3)
     return {
         "h": st.one_of(pairs.map(lambda p: ("HSET", "h", *sum(p, ()))), some.map(lambda a: ("HDEL", "h", *a))),
-        "l": st.one_of(
-            some.map(lambda a: ("RPUSH", "l", *a)), st.tuples(st.just("LTRIM"), st.just("l"), bound, bound)
-        ),
+        "l": st.one_of(some.map(lambda a: ("RPUSH", "l", *a)), st.tuples(st.just("LTRIM"), st.just("l"), bound, bound)),
         "z": st.one_of(scored.map(lambda p: ("ZADD", "z", *sum(p, ()))), some.map(lambda a: ("ZREM", "z", *a))),
         "s": st.one_of(some.map(lambda a: ("SADD", "s", *a)), some.map(lambda a: ("SREM", "s", *a))),
     }[kind]
@@ -111,6 +108,6 @@ def test_memory_and_server_agree_on_any_sequence_of_takes_commits_and_questions(
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine,
         settings=settings(
-            max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

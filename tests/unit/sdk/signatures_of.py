@@ -1,4 +1,4 @@
-"""Signatures as plain values: names, kinds and defaults of parameters. Used by test_signatures.py; makes its snapshot by
+"""Signatures as plain values: names, kinds and defaults of parameters. For test_signatures.py; makes its snapshot by
 
     python tests/unit/sdk/signatures_of.py restate > tests/unit/sdk/restate_signatures.json
 

@@ -254,6 +254,23 @@ def test_an_empty_payload_is_none_where_none_will_do(annotation):
     assert decode_input(handler_for(annotation), b"") is None
 
 
+def test_a_given_model_serde_wants_a_value_unless_the_annotation_is_optional():
+    serde = PydanticJsonSerde[Flight](Flight)
+
+    assert decode_input(handler_for(Flight | None, input_serde=serde), b"") is None
+    with pytest.raises(TerminalError, match="the payload is empty"):
+        decode_input(handler_for(Flight, input_serde=serde), b"")
+
+
+@pytest.mark.skipif(msgspec is None, reason="msgspec is optional and not installed")
+def test_a_struct_is_wanted_unless_the_annotation_is_optional():
+    gate = msgspec.defstruct("Gate", [("name", str)])
+
+    assert decode_input(handler_for(gate | None), b"") is None
+    with pytest.raises(TerminalError, match="the payload is empty"):
+        decode_input(handler_for(gate), b"")
+
+
 def test_bytes_travel_raw():
     @Service("S").handler()
     async def echo(ctx: Any, value: bytes) -> bytes:

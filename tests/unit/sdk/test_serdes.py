@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import uuid
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NotRequired, Optional, TypedDict
@@ -47,6 +49,11 @@ class Freight(Flight):
 class Leg:
     origin: str
     miles: int
+
+
+@dataclass(slots=True)
+class Fuel:
+    tons: float
 
 
 class Stop(TypedDict):
@@ -114,14 +121,13 @@ def test_big_integers_survive(number):
         (DefaultSerde(Flight), lambda n: Flight(tail="N1", delay=n), "delay"),
         (TypedJsonSerde(list[Flight]), lambda n: [Flight(tail="N1", delay=n)], "0.delay"),
         (TypedJsonSerde(tuple[float, int]), lambda n: (n, 1), "0"),
-        (TypedJsonSerde(Leg), lambda n: Leg("JFK", n), "miles"),
+        (TypedJsonSerde(Fuel), lambda n: Fuel(n), "tons"),
+        (JSON, lambda n: [Fuel(n)], "0.tons"),
     ],
 )
 def test_what_json_cannot_say_is_refused_with_its_place(number, serde, wrap, place):
-    with pytest.raises((ValueError, TypeError)) as caught:
+    with pytest.raises(ValueError, match=rf"no JSON form \(found at (the )?{place}\)"):
         serde.serialize(wrap(number))
-    if not isinstance(caught.value, TypeError):
-        assert place in str(caught.value)
 
 
 def test_words_that_look_like_nan_are_text():
@@ -211,12 +217,6 @@ def test_equal_annotations_share_one_serde():
     assert serde_for(Flight) is serde_for(Flight)
 
 
-def test_one_and_true_are_different_annotations():
-    """Their literals are equal and hash alike, but are not the same type."""
-    serde_for(Literal[1], True)
-    assert serde_for(Literal[True], True).deserialize(b"true") is True
-
-
 def test_an_annotation_that_cannot_be_hashed_has_a_serde_too():
     positive = Annotated[int, {"unhashable": []}]
 
@@ -273,6 +273,10 @@ async def _flight_later() -> Flight:
     return Flight(tail="N1")
 
 
+def _flight_promised() -> Awaitable[Flight]:
+    return _flight_later()
+
+
 class _Source:
     def flight(self) -> Flight:
         return Flight(tail="N1")
@@ -281,7 +285,9 @@ class _Source:
         return Flight(tail="N1")
 
 
-@pytest.mark.parametrize("action", [_flight, _flight_later, _Source().flight, _Source()])
+@pytest.mark.parametrize(
+    "action", [_flight, _flight_later, _flight_promised, functools.partial(_flight), _Source().flight, _Source()]
+)
 def test_a_steps_result_follows_the_return_annotation_of_its_action(action):
     serde = result_serde(DEFAULT_SERDE, None, action)
 

@@ -117,7 +117,7 @@ class Stack:
         with self._locked():
             record = self._read()
             own = Process.current()
-            record.users = [user for user in record.users if user != own and user.is_alive()]
+            record.users = [user for user in record.users if user != own]
             self._write(record)
             self._stop_unless_used(record)
 

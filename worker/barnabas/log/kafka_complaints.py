@@ -1,4 +1,4 @@
-"""What Kafka's clients have to complain about, said once and not with every attempt. Used by the consumer and the producer."""
+"""What Kafka's clients complain about, said once and not with every attempt. Used by consumers and producers."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Complaints:
             logger.error("Kafka %s%s: %s: %s", self._who, about, error.name(), error.str())
 
     def going_on(self, topics: Iterable[str] = ()) -> None:
-        """Records get through again: those about `topics`, and those about no topic in particular, have had their day."""
+        """Records get through again: complaints about `topics`, and about no topic in particular, are over."""
         through = set(topics)
         self._told = {(code, topic) for code, topic in self._told if topic is not None and topic not in through}
         logger.info("Kafka %s: going on", self._who)
 
 
 def is_fatal(error: KafkaError) -> bool:
-    """librdkafka's instance is of no use any more. Its error callback tells so by the code, everything else by the flag."""
+    """The instance of librdkafka is of no use any more. Some errors tell so by their code, others by the flag."""
     return error.fatal() or error.code() == KafkaError._FATAL

@@ -212,9 +212,6 @@ class PollingThread:
 
     def _fetch(self) -> list[Batch]:
         """What is there now, or else what comes first within `POLL_SECONDS` and everything with it."""
-        if not self._topics and not self._partitions:
-            self._driver.poll(POLL_SECONDS)  # nothing assigned: serves the callbacks
-            return []
         messages = self._driver.consume(self._max_batch, 0)
         if not messages:
             first = self._driver.poll(POLL_SECONDS)

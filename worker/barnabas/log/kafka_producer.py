@@ -169,7 +169,7 @@ class ProducerSession:
             self._fatal = error.args[0]
 
     def _run(self) -> None:
-        """The thread: polls once for every `_go`, gives the right back to the loop, and in the end closes the producer."""
+        """The thread: polls once for every `_go` and gives the right back; in the end closes the producer."""
         while True:
             self._go.acquire()
             if self._over:

@@ -23,7 +23,7 @@ class Record(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """Consecutive records of one partition, with the assignment they were fetched under (R17). Gaps in offsets are legal."""
+    """Consecutive records of one partition, with the assignment they were fetched under (R17). Gaps are legal."""
 
     topic: str
     partition: int

@@ -19,7 +19,7 @@ from barnabas.sdk.context import (
     RestateDurableSleepFuture,
     SendHandle,
 )
-from barnabas.sdk.errors import NotYetSupported, TerminalError
+from barnabas.sdk.errors import TerminalError
 from barnabas.sdk.serde import Serde
 
 if TYPE_CHECKING:
@@ -127,9 +127,6 @@ class CallFuture(JournalFuture[T], RestateDurableCallFuture[T]):
     async def invocation_id(self) -> str:
         return str(InvocationId(self.call_id or b""))
 
-    async def cancel_invocation(self) -> None:
-        raise NotYetSupported("cancel_invocation() comes with the next release")
-
 
 class SleepFuture(JournalFuture[None], RestateDurableSleepFuture):
     """The end of a sleep."""
@@ -143,9 +140,6 @@ class SentInvocation(SendHandle):
 
     async def invocation_id(self) -> str:
         return str(InvocationId(self._call_id))
-
-    async def cancel_invocation(self) -> None:
-        raise NotYetSupported("cancel_invocation() comes with the next release")
 
 
 def terminal_error(code: int, message: str, metadata: dict[str, str] | None) -> TerminalError:

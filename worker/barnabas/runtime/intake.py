@@ -7,7 +7,7 @@ the mark is raised in either case, so that each record is judged once.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -28,6 +28,25 @@ pack = msgpack.Packer(autoreset=True).pack
 
 _INVOCATIONS = "i"
 _SIGNALS = "s"
+
+
+class Spilled(NamedTuple):
+    """An invocation that waits in the store alone: where its record is in Kafka, and the record, if it is at hand."""
+
+    id: bytes
+    offset: int
+    record: Record | None
+    stored: bool  # whether the store had the record
+
+
+def unpack_spilled(packed: bytes) -> Spilled:
+    """An entry as it lies in the store."""
+    id_, offset, fields = msgpack.unpackb(packed)
+    if fields is None:
+        return Spilled(id_, offset, None, False)
+    _, timestamp, key, value, headers = fields
+    record = Record(offset, timestamp, key, value, None if headers is None else [(name, value) for name, value in headers])
+    return Spilled(id_, offset, record, True)
 
 
 class Intake:
@@ -113,7 +132,7 @@ class Intake:
             assert key is not None
             lane = engine.lanes.get(key)
             if lane is not None and engine.lanes.must_spill(lane):
-                self._spill(lane, invocation.id, record.offset)
+                self._spill(lane, invocation.id, record)
                 return
         engine.accept(self._live(invocation, key, exclusive))
 
@@ -150,17 +169,21 @@ class Intake:
 
     # -- work that waits in the store (R11)
 
-    def _spill(self, lane: Lane, id_: bytes, offset: int) -> None:
+    def _spill(self, lane: Lane, id_: bytes, record: Record) -> None:
+        """Let it wait in the store, with its record while that has room, else with the offset where Kafka has it."""
         engine = self._engine
         engine.lanes.spill(lane)
+        size = len(record.value or b"")
+        room = engine.spilled_bytes + size <= engine.limits.spilled_bytes
+        engine.spilled_bytes += size if room else 0
         engine.spill_ops += (
-            ("RPUSH", keys.spilled(lane.key), pack((id_, offset))),
-            ("HSET", keys.SPILL, id_, offset),
+            ("RPUSH", keys.spilled(lane.key), pack((id_, record.offset, tuple(record) if room else None))),
+            ("HSET", keys.SPILL, id_, record.offset),
             ("HSET", keys.SPILL_COUNTS, lane.key, lane.spilled),
         )
 
-    def on_refilled(self, key: str, entries: Sequence[tuple[bytes, int, Record | None]]) -> None:
-        """The first spilled entries of a key as (id, offset, record); a record that retention took is None."""
+    def on_refilled(self, key: str, entries: Sequence[Spilled]) -> None:
+        """The first spilled entries of a key, their records read again where the store did not have them."""
         engine = self._engine
         lane = engine.lanes.get(key)
         assert lane is not None
@@ -168,20 +191,25 @@ class Intake:
         engine.lanes.unspill(lane, len(entries))
         engine.spill_ops += (
             ("LTRIM", keys.spilled(key), len(entries), -1),
-            ("HDEL", keys.SPILL, *(id_ for id_, _, _ in entries)),
+            ("HDEL", keys.SPILL, *(entry.id for entry in entries)),
             ("HSET", keys.SPILL_COUNTS, key, lane.spilled) if lane.spilled else ("HDEL", keys.SPILL_COUNTS, key),
         )
-        for id_, offset, record in entries:
-            invocation = None if record is None else self._decode(record)
-            if isinstance(invocation, Invocation):
-                engine.requeue(lane, self._live(invocation, key, True))
-            else:
-                engine.counts["spilled inputs lost"] += 1
-                engine.sender.dead_letter(letter_of(
-                    record or Record(offset, 0, key.encode(), None, None), self._invocations, engine.shard.partition, "expired",
-                    f"the input of {InvocationId(id_)} waited for its key until retention removed it at offset {offset}",
-                ))  # fmt: skip
+        for entry in entries:
+            if entry.stored and entry.record is not None:
+                engine.spilled_bytes -= len(entry.record.value or b"")
+            self._requeue(lane, entry)
         engine.claim_refilled(lane)
+
+    def _requeue(self, lane: Lane, entry: Spilled) -> None:
+        engine = self._engine
+        invocation = None if entry.record is None else self._decode(entry.record)
+        if isinstance(invocation, Invocation):
+            engine.requeue(lane, self._live(invocation, lane.key, True))
+            return
+        engine.counts["spilled inputs lost"] += 1
+        record = entry.record or Record(entry.offset, 0, lane.key.encode(), None, None)
+        detail = f"the input of {InvocationId(entry.id)} waited for its key until retention removed it at offset {entry.offset}"
+        engine.sender.dead_letter(letter_of(record, self._invocations, engine.shard.partition, "expired", detail))
 
     # -- signals
 

@@ -33,6 +33,7 @@ def restore(engine: ShardEngine, answers: list[Any], now: int) -> None:
     engine.next_commit = engine.number + 1
     engine.next_invocation = _number(meta, b"inv")
     engine.next_signal = _number(meta, b"sig")
+    engine.spilled_bytes = int(meta.get(b"spb", 0))
     engine.ring.restore(ring)
     engine.outbox.restore(int(meta.get(b"out", 0)), outbox)
     engine.marks.restore(marks)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from barnabas.runtime.live import Step
 from barnabas.sdk.errors import RetryableError, TerminalError
 from barnabas.sdk.handler import Handler
-from barnabas.sdk.retry_policy import DEFAULT_POLICY, ResolvedRetryPolicy, resolve_step_policy
+from barnabas.sdk.retry_policy import DEFAULT_POLICY, ResolvedRetryPolicy
 
 
 class Retry(NamedTuple):
@@ -33,14 +33,7 @@ def of_invocation(handler: Handler[Any, Any] | None, failed: int, error: BaseExc
 
 def of_step(step: Step, handler: Handler[Any, Any] | None, error: BaseException, now: int) -> Retry:
     """After attempt number `step.attempts` of a step. Its own options end it with a failure, the invocation's policy as that says."""
-    options = step.options
-    policy = resolve_step_policy(
-        options.max_attempts,
-        options.max_duration or options.max_retry_duration,
-        options.initial_retry_interval,
-        options.max_retry_interval,
-        options.retry_interval_factor,
-    )
+    policy = step.options.retry_policy()
     elapsed = (now - step.first_failed_at) / 1000
     if policy is None:
         policy = DEFAULT_POLICY if handler is None else handler.retry_policy

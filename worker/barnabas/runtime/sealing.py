@@ -37,8 +37,11 @@ def seal(engine: ShardEngine) -> tuple[list[Op], list[int]]:
     _live(engine, ops)
     _ended(engine, ops)
     ops += engine.states.seal()
-    ops += engine.spill_ops
-    engine.spill_ops = []
+    meta: list[Any] = []
+    if engine.spill_ops:
+        ops += engine.spill_ops
+        engine.spill_ops = []
+        meta += (b"spb", engine.spilled_bytes)
     if engine.ring.has_news:
         entries, kept = engine.ring.seal()
         if entries:
@@ -46,7 +49,6 @@ def seal(engine: ShardEngine) -> tuple[list[Op], list[int]]:
         ops.append(("LTRIM", keys.RING, -kept, -1) if kept else ("DEL", keys.RING))
     promised = _outbox(engine, ops)
     _timers_and_marks(engine, ops)
-    meta: list[Any] = []
     if promised:
         meta += (b"out", engine.outbox.last)
     if engine.offsets_moved:

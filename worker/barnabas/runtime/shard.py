@@ -77,6 +77,7 @@ class ShardEngine:
         self.touched: dict[Live, None] = {}  # changed since the last seal
         self.ended: list[Live] = []  # over since the last seal, and in the store
         self.spill_ops: list[tuple[Any, ...]] = []
+        self.spilled_bytes = 0  # of records in the store
         self.offsets_moved = False
         self.waiting: dict[Live, int] = {}  # attempts that wait, by the time since when; the longest first
         self.steps_running = 0

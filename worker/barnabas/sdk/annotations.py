@@ -134,7 +134,7 @@ def _portable(annotation: Any, outer: frozenset[Any]) -> Any:
 
 
 def _marked_field(hint: Any, required: bool) -> tuple[bool, Any]:
-    """Whether a field must be there, and its type. Its own mark counts before `required`, which misses marks given as text."""
+    """Whether a field must be there, and its type. Its mark comes before `required`, which misses marks in text."""
     origin = get_origin(hint)
     if origin in (typing.Required, typing_extensions.Required):
         return True, get_args(hint)[0]

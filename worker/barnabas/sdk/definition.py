@@ -104,10 +104,10 @@ def state_preload_of(state_preload: bool | list[str] | None, enable_lazy_state: 
 
 
 def _merged(handler: HandlerSettings, service: HandlerSettings) -> HandlerSettings:
-    """The handler's settings, and the service's where the handler has none. Metadata is each one's own."""
+    """The handler's settings, and the service's where the handler has none (a service's metadata stands in its tag)."""
     inherited = {
         f.name: getattr(service, f.name)
         for f in dataclasses.fields(HandlerSettings)
-        if f.name != "metadata" and getattr(handler, f.name) is None
+        if getattr(handler, f.name) is None
     }
     return dataclasses.replace(handler, **inherited)

@@ -20,7 +20,15 @@ from barnabas.sdk.context import HandlerType
 from barnabas.sdk.errors import TerminalError
 from barnabas.sdk.input_errors import explain
 from barnabas.sdk.retry_policy import DEFAULT_POLICY, ResolvedRetryPolicy
-from barnabas.sdk.serde import BytesSerde, DefaultSerde, PydanticJsonSerde, Serde, TypedJsonSerde, serde_for
+from barnabas.sdk.serde import (
+    BytesSerde,
+    DefaultSerde,
+    MsgspecJsonSerde,
+    PydanticJsonSerde,
+    Serde,
+    TypedJsonSerde,
+    serde_for,
+)
 
 I = TypeVar("I")  # noqa: E741
 O = TypeVar("O")  # noqa: E741
@@ -160,11 +168,11 @@ def _chosen(serde: Serde[Any], annotation: Any, checked: bool) -> Serde[Any]:
 
 def _wants_value(serde: Serde[Any], annotation: Any) -> bool:
     """Whether an empty payload, which reads as None, contradicts the annotation."""
-    if annotation in UNTYPED or without_none(annotation) is not annotation:
+    if annotation in UNTYPED:
         return False
     if isinstance(serde, TypedJsonSerde):
         return not _admits_none(serde)
-    return isinstance(serde, PydanticJsonSerde)
+    return isinstance(serde, (PydanticJsonSerde, MsgspecJsonSerde)) and without_none(annotation) is annotation
 
 
 def _admits_none(serde: TypedJsonSerde[Any]) -> bool:
@@ -242,4 +250,5 @@ def decode_input(handler: Handler[I, O], payload: bytes) -> I | None:
 
 def encode_output(handler: Handler[I, O], value: O) -> bytes:
     """The result as bytes. Raises what the serde raises (TypeError, ValueError): the code, not the caller, is wrong."""
-    return bytes(handler.output_serde.serialize(value))
+    raw = handler.output_serde.serialize(value)
+    return raw if type(raw) is bytes else bytes(raw)

@@ -185,7 +185,7 @@ def _new_serde(annotation: Any, checked: bool) -> Serde[Any]:
     return TypedJsonSerde(annotation)
 
 
-_cached_serde: Final = functools.lru_cache(maxsize=1024, typed=True)(_new_serde)
+_cached_serde: Final = functools.lru_cache(maxsize=1024)(_new_serde)
 
 
 def _lenient_serde(annotation: Any) -> Serde[Any]:

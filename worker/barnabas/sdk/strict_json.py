@@ -1,8 +1,8 @@
 """JSON values to bytes and back, strictly: what is written can be read by any JSON reader and means the same there.
 
 Called by the serdes for every payload. pydantic-core does the work: 0.1-0.9 us for payloads of 1-150 bytes, where
-the standard library's json takes 0.3-3.2 us. It is laxer than we are in two places, both caught here:
-it writes NaN as a bare word, and models and structs turn it into null.
+the standard library's json takes 0.3-3.2 us. It is laxer than we are in one place,
+which is caught here: a NaN becomes a null.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ except ImportError:  # an optional package
     msgspec = None
 
 _BYTES: Final = (bytes, bytearray, memoryview)
+_LEAVES: Final = frozenset({str, int, bool, type(None)})
 
 
 def loads(buf: bytes) -> Any:
@@ -37,17 +38,16 @@ def dumps(value: Any) -> bytes:
     """
     if isinstance(value, _BYTES):
         raise TypeError("bytes have no JSON form: pass barnabas.serde.BytesSerde() as serde to send them as they are")
-    return refuse_non_finite(value, to_json(value, fallback=_fallback))
+    return refuse_non_finite(value, to_json(value, fallback=_fallback, inf_nan_mode="null"))
 
 
 def refuse_non_finite(value: Any, raw: bytes) -> bytes:
-    """`raw`, the JSON of `value`. Raises ValueError if a NaN or infinity has become a bare word or a null in it."""
-    if b"null" in raw or b"NaN" in raw or b"Infinity" in raw:
-        place = _non_finite(value)
-        if place is not None:
-            raise ValueError(
-                f"NaN and infinity have no JSON form (found at {place or 'the top level'}): send None or a string"
-            )
+    """`raw`, the JSON of `value`. Raises ValueError if a NaN or infinity has become a null in it."""
+    if raw.find(b"null") >= 0:  # half the time of `in`
+        way = _non_finite(value)
+        if way is not None:
+            place = ".".join(reversed(way)) or "the top level"
+            raise ValueError(f"NaN and infinity have no JSON form (found at {place}): send None or a string")
     return raw
 
 
@@ -60,26 +60,27 @@ def _fallback(value: Any) -> Any:
     )
 
 
-def _non_finite(value: Any, place: str = "") -> str | None:
-    """Where in `value` a float is that JSON cannot say, or None."""
+def _non_finite(value: Any) -> list[str] | None:
+    """The way to a float in `value` that JSON cannot say, its last step first, or None."""
     if isinstance(value, float):
-        return None if math.isfinite(value) else place
+        return None if math.isfinite(value) else []
     for name, child in _children(value):
-        found = _non_finite(child, f"{place}.{name}" if place else str(name))
-        if found is not None:
-            return found
+        if type(child) in _LEAVES:
+            continue
+        way = _non_finite(child)
+        if way is not None:
+            way.append(str(name))
+            return way
     return None
 
 
 def _children(value: Any) -> Iterable[tuple[Any, Any]]:
-    if value is None or isinstance(value, (str, int)):
-        return ()
     if isinstance(value, dict):
         return value.items()
     if isinstance(value, (list, tuple, set, frozenset)):
         return enumerate(value)
     if isinstance(value, pydantic.BaseModel):
-        if value.model_config.get("ser_json_inf_nan", "null") == "strings":  # its author chose a form that survives
+        if value.model_config.get("ser_json_inf_nan", "null") != "null":  # its author chose a form that survives
             return ()
         return [(name, getattr(value, name)) for name in type(value).model_fields]
     if dataclasses.is_dataclass(value):

@@ -160,7 +160,11 @@ class Wire:
         return replies + [outage] * (len(packed) - len(replies))
 
     async def _talk(self, packed: list[bytes], replies: list[Any]) -> None:
-        """Fill `replies`; whatever goes wrong, no reply stays behind on the connection."""
+        """Fill `replies`; whatever goes wrong, no reply stays behind on the connection.
+
+        redis-py closes a failed connection too, but got that wrong before, and a reply that goes to the wrong
+        caller is the worst that can happen here.
+        """
         connection = self._connection
         try:
             # Readable before anything was asked: the server hung up, and what we sent would be of unknown fate.

@@ -22,6 +22,7 @@ from barnabas.runtime.recovery import QUESTIONS
 from barnabas.runtime.shard import ShardEngine
 from barnabas.runtime.tenure import Tenure
 from barnabas.store.port import Commit, Shard, Store, StoreUnavailable
+from barnabas.worker.failpoints import Failpoints
 from barnabas.worker.loading import Loader
 from barnabas.worker.production import OpenSession, Production
 from barnabas.worker.steps import StepRunner
@@ -55,9 +56,11 @@ class Driver:
         self._fail = fail
         self._loop = asyncio.get_running_loop()
         self._probe: Any = TaskProbe()
-        self.production = Production(open_session, self._start_over, self.wake)
-        self.steps = StepRunner(step_threads, self.wake)
+        self._failpoints = failpoints = Failpoints()
+        self.production = Production(open_session, self._start_over, self.wake, failpoints)
+        self.steps = StepRunner(step_threads, self.wake, failpoints)
         self._inbox: list[Batch] = []
+        self._backlog = 0
         self._scheduled = False
         self._alarm: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -70,6 +73,7 @@ class Driver:
 
     def on_batches(self, batches: list[Batch]) -> None:
         """Records of either topic."""
+        self._failpoints.reach("batch.taken")
         self._inbox += batches
         self.wake()
 
@@ -98,6 +102,11 @@ class Driver:
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._turn)
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes of records that were fetched and wait for the states of those before them."""
+        return self._backlog
 
     def woken_by_task(self) -> None:
         """A handler that runs as a task does something between turns."""
@@ -132,6 +141,7 @@ class Driver:
         inbox, self._inbox = self._inbox, []
         for batch in inbox:
             self._take_in(batch, now)
+        self._backlog = sum(len(record.value or b"") for batch in self._inbox for record in batch.records)
         if now - self._last_tidy >= TIDY_SECONDS * 1000:
             self._last_tidy = now
             for tenure in self.tenures.values():
@@ -167,6 +177,10 @@ class Driver:
         engine, intake = tenure.engine, tenure.intake
         assert engine is not None
         assert intake is not None
+        if self._loader.holds_back(engine):
+            # What waits for its state would fill the queues with what comes behind it, for a moment: let it wait here.
+            self._inbox.append(batch)
+            return
         engine.now = now
         decoded = intake.read(batch.records)
         if engine.lanes.spilled or self._loader.looks_up(engine):
@@ -229,7 +243,9 @@ class Driver:
         self.signals.stop_reading(self._names.signals(shard.service), shard.partition)
 
     async def _commit(self, commits: list[tuple[Tenure, Commit]]) -> None:
+        self._failpoints.reach("commit.ready")
         outcomes = await self._store.commit([commit for _, commit in commits])
+        self._failpoints.reach("commit.replied")
         now = self._clock()
         with self.between_turns():
             for (tenure, commit), outcome in zip(commits, outcomes, strict=True):
@@ -240,7 +256,9 @@ class Driver:
 
     async def _take(self, tenure: Tenure, lease: bytes) -> None:
         try:
+            self._failpoints.reach("take.sent")
             taken = await self._store.take(tenure.shard, lease, self._owner)
+            self._failpoints.reach("take.replied")
         except StoreUnavailable as error:
             log.warning("cannot take %s, trying again: %s", tenure.shard, error)
             tenure.on_store_unavailable(lease, self._clock())
@@ -252,6 +270,7 @@ class Driver:
     async def _load(self, tenure: Tenure, lease: bytes) -> None:
         try:
             answers = await self._store.read([(tenure.shard, question) for question in QUESTIONS])
+            self._failpoints.reach("load.replied")
         except StoreUnavailable as error:
             log.warning("cannot load %s, trying again: %s", tenure.shard, error)
             tenure.on_store_unavailable(lease, self._clock())
@@ -282,6 +301,7 @@ class Driver:
 
     def drain(self) -> None:
         """Take no new work, begin nothing that waits; results of what runs still come in."""
+        self._failpoints.reach("drain.begun")
         self.stopping = True
         assert self.group is not None
         for shard, tenure in self.tenures.items():

@@ -13,14 +13,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-import msgpack
-
 from barnabas.contract.errors import PoisonRecord
 from barnabas.contract.records import Invocation
 from barnabas.contract.topics import TopicNames
 from barnabas.log.port import LogUnavailableError, Reader, Record
 from barnabas.runtime import effects as fx
-from barnabas.runtime.intake import Intake
+from barnabas.runtime.intake import Intake, unpack_spilled
 from barnabas.runtime.shard import ShardEngine
 from barnabas.runtime.tenure import Tenure
 from barnabas.store import keys
@@ -107,23 +105,24 @@ class Loader:
                 await asyncio.sleep(AGAIN_SECONDS)
 
     async def _refill(self, one: _Question, packed: list[bytes]) -> None:
-        """Read spilled inputs again from Kafka, where they have been all the time."""
+        """Hand spilled work back; records that the store does not have are in Kafka, where they have been all the time."""
         assert isinstance(one.effect, fx.Refill)
-        entries: list[tuple[bytes, int]] = [tuple(msgpack.unpackb(entry)) for entry in packed]
+        entries = [unpack_spilled(entry) for entry in packed]
+        elsewhere = [entry.offset for entry in entries if entry.record is None]
         shard = one.engine.shard
         topic = self._names.invocations(shard.service)
-        while not one.engine.closed:
+        while elsewhere and not one.engine.closed:
             try:
-                records = await self._reader.read(topic, shard.partition, [offset for _, offset in entries])
+                records = await self._reader.read(topic, shard.partition, elsewhere)
             except LogUnavailableError as error:
                 log.warning("cannot read %s[%d] again, trying again: %s", topic, shard.partition, error)
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue
-            with self._between_turns():
-                if not one.engine.closed:
-                    refilled = [(id_, offset, records.get(offset)) for id_, offset in entries]
-                    one.intake.on_refilled(one.effect.key, refilled)
-            return
+            entries = [entry if entry.stored else entry._replace(record=records.get(entry.offset)) for entry in entries]
+            break
+        with self._between_turns():
+            if not one.engine.closed:
+                one.intake.on_refilled(one.effect.key, entries)
 
     # -- ids that may have been spilled
 

@@ -31,7 +31,7 @@ class Pressure:
 
     def adjust(self) -> None:
         """Look at the load and hold back or let go."""
-        active = held = 0
+        active, held = 0, self._driver.backlog_bytes
         tenures = self._driver.tenures
         for tenure in tenures.values():
             if tenure.engine is not None:

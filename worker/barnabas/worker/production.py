@@ -13,6 +13,7 @@ from typing import Protocol, cast
 
 from barnabas.log.port import BatchRefusedError, OutRecord, Producer, ProducerEvents, UndeliverableError
 from barnabas.runtime.shard import ShardEngine
+from barnabas.worker.failpoints import Failpoints
 
 log = logging.getLogger("barnabas.worker")
 
@@ -31,10 +32,17 @@ class OpenSession(Protocol):
 class Production:
     """The one producer of this process."""
 
-    def __init__(self, open_session: OpenSession, start_over: Callable[[], None], changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        open_session: OpenSession,
+        start_over: Callable[[], None],
+        changed: Callable[[], None],
+        failpoints: Failpoints,
+    ) -> None:
         self._open = open_session
         self._start_over = start_over
         self._changed = changed
+        self._failpoints = failpoints
         self._backlog: deque[tuple[OutRecord, Token]] = deque()
         self._over: list[Producer] = []
         self._closing: set[asyncio.Task[None]] = set()
@@ -43,6 +51,7 @@ class Production:
 
     def produce(self, engine: ShardEngine, entries: list[tuple[int, OutRecord]]) -> None:
         """Produce these outbox entries of a shard, in order."""
+        self._failpoints.reach("produce.ready")
         if self._session is None:
             return  # the next session begins with every outbox's head
         if self._backlog:
@@ -54,6 +63,7 @@ class Production:
                 return
 
     def on_delivered(self, tokens: list[object]) -> None:
+        self._failpoints.reach("produce.done")
         for engine, number in cast(list[Token], tokens):
             if not engine.closed:
                 engine.on_delivered([number])

@@ -12,14 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from barnabas.runtime.live import Step
 from barnabas.runtime.shard import ShardEngine
 from barnabas.sdk.errors import TerminalError
+from barnabas.worker.failpoints import Failpoints
 
 
 class StepRunner:
     """The steps under way in this process."""
 
-    def __init__(self, threads: int, done: Callable[[], None]) -> None:
+    def __init__(self, threads: int, done: Callable[[], None], failpoints: Failpoints) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="barnabas-step")
         self._done = done
+        self._failpoints = failpoints
         self._tasks: dict[asyncio.Task[None], ShardEngine] = {}
 
     def start(self, engine: ShardEngine, step: Step) -> None:
@@ -41,7 +43,9 @@ class StepRunner:
         raw: bytes | None = None
         error: BaseException | None = None
         try:
+            self._failpoints.reach("step.ready")
             value = await self._value(step)
+            self._failpoints.reach("step.ended")
             try:
                 raw = bytes(step.serde.serialize(value))
                 engine.check_size(raw, f"the result of step '{step.name}'")

@@ -1,0 +1,34 @@
+"""The configurations that the adapters give to librdkafka."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.contract.log.backends import ConsumerEars
+
+from barnabas.log.kafka_consumer import GroupConsumer, _membership
+from barnabas.log.settings import KafkaSettings
+
+BROKER_DECIDES = ("session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy")
+
+
+def test_kip_848_leaves_the_times_and_the_assignor_to_the_broker() -> None:
+    config = _membership(KafkaSettings(bootstrap="b:1", group="g", group_protocol="consumer"))
+    assert config["group.protocol"] == "consumer"
+    assert not any(name in config for name in BROKER_DECIDES)
+
+
+def test_the_classic_protocol_is_cooperative_with_a_short_session() -> None:
+    config = _membership(KafkaSettings(bootstrap="b:1", group="g", instance_id="worker-1"))
+    assert config["partition.assignment.strategy"] == "cooperative-sticky"
+    assert config["session.timeout.ms"] == 6_000
+    assert config["group.instance.id"] == "worker-1"
+
+
+async def test_a_member_needs_a_group_and_topics() -> None:
+    loop = asyncio.get_running_loop()
+    with pytest.raises(ValueError, match="group"):
+        GroupConsumer(KafkaSettings(bootstrap="b:1"), ["t"], ConsumerEars(), loop)
+    with pytest.raises(ValueError, match="topic"):
+        GroupConsumer(KafkaSettings(bootstrap="b:1", group="g"), [], ConsumerEars(), loop)
