@@ -73,12 +73,13 @@ class InvocationProducer:
 
     async def partitions(self, topic: str) -> int | None:
         """The topic's partition count; None if there is no such topic. Waits a second for one just created."""
-        session = self._opened()
-        known = session.client.cluster.partitions_for_topic(topic)
-        if known:
-            return len(known)
+        known = _known_partitions(self._opened(), topic)
+        if known is not None:
+            return known
         async with self._topics:  # whoever waits is served in the order of asking
-            return await self._look_up(session, topic)
+            session = self._opened()
+            known = _known_partitions(session, topic)
+            return await self._look_up(session, topic) if known is None else known
 
     async def produce(self, record: Outgoing) -> None:
         """Returns when Kafka has the record. Waits while Kafka is away. Raises RequestTooLarge, KafkaUnreachable."""
@@ -211,6 +212,11 @@ class InvocationProducer:
             if time.monotonic() > deadline:
                 return None
             await asyncio.sleep(_POLL_SECONDS)
+
+
+def _known_partitions(session: Any, topic: str) -> int | None:
+    found = session.client.cluster.partitions_for_topic(topic)
+    return len(found) if found else None
 
 
 async def _end(session: Any) -> None:

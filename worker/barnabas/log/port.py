@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 
+#: An offset that stands for the first record there is.
+BEGINNING = -2
+
+
 class Record(NamedTuple):
     """One record as it was fetched."""
 

@@ -88,9 +88,9 @@ class JournalFuture(RestateDurableFuture[T]):
         if not self._done:
             raise asyncio.InvalidStateError("the result is not there yet")
         if self._raw is not None:
-            raw, self._raw = self._raw, None
             # Without a serde there is no value to give (a sleep).
-            self._value = self.serde.deserialize(raw) if self.serde is not None else None
+            self._value = self.serde.deserialize(self._raw) if self.serde is not None else None
+            self._raw = None
         return self._value  # type: ignore[return-value]
 
     def exception(self) -> BaseException | None:

@@ -65,9 +65,9 @@ class Outbox:
         return added, put, gone
 
     @property
-    def has_news(self) -> bool:
-        """Whether entries were added since the last `seal`."""
-        return bool(self._uncommitted)
+    def news(self) -> int:
+        """How many entries were added since the last `seal`."""
+        return len(self._uncommitted)
 
     @property
     def has_gone(self) -> bool:

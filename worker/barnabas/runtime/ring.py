@@ -79,9 +79,9 @@ class Ring:
             self._outcomes.pop(old, None)
 
     @property
-    def has_news(self) -> bool:
-        """Whether entries were added since the last `seal`."""
-        return bool(self._unsealed)
+    def news(self) -> int:
+        """How many entries were added since the last `seal`."""
+        return len(self._unsealed)
 
     def seal(self) -> tuple[list[bytes], int]:
         """Entries for the next commit to append, and how many the list then keeps."""

@@ -21,9 +21,14 @@ def is_due(engine: ShardEngine) -> bool:
         or engine.ended
         or engine.spill_ops
         or engine.states.changed
-        or engine.outbox.has_news
-        or engine.ring.has_news
+        or engine.outbox.news
+        or engine.ring.news
     )
+
+
+def gathered(engine: ShardEngine) -> int:
+    """How much the next commit would hold, roughly: invocations begun, ended and sent."""
+    return len(engine.touched) + len(engine.ended) + engine.ring.news + engine.outbox.news
 
 
 def is_worthwhile(engine: ShardEngine) -> bool:
@@ -42,7 +47,7 @@ def seal(engine: ShardEngine) -> tuple[list[Op], list[int]]:
         ops += engine.spill_ops
         engine.spill_ops = []
         meta += (b"spb", engine.spilled_bytes)
-    if engine.ring.has_news:
+    if engine.ring.news:
         entries, kept = engine.ring.seal()
         if entries:
             ops.append(("RPUSH", keys.RING, *entries))

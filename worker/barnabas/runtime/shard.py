@@ -89,6 +89,7 @@ class ShardEngine:
         self._held: list[tuple[int, int, Live]] = []
         self._forgettable: list[Live] = []  # suspended; what the store has of them may leave the memory
         self._as_tasks: set[Live] = set()  # whose attempts are asyncio tasks
+        self._tasks_over: list[tuple[Live, Attempt, Finished | Crashed | None]] = []
         self._tie = itertools.count()
 
     def hold_under(self, lease: bytes, take: int) -> None:
@@ -222,12 +223,16 @@ class ShardEngine:
             self._retry(live, outcome.error)
 
     def task_over(self, live: Live, attempt: Attempt, outcome: Finished | Crashed | None) -> None:
-        if self.closed or live.attempt is not attempt or outcome is None:
-            return
-        self._as_tasks.discard(live)
-        self._settle(live, outcome)
-        self.run_ready()
-        self.wake()
+        if not self.closed:
+            self._tasks_over.append((live, attempt, outcome))
+            self.wake()
+
+    def _settle_tasks(self) -> None:
+        over, self._tasks_over = self._tasks_over, []
+        for live, attempt, outcome in over:
+            if live.attempt is attempt and outcome is not None:
+                self._as_tasks.discard(live)
+                self._settle(live, outcome)
 
     # -- ending
 
@@ -309,8 +314,9 @@ class ShardEngine:
             self._settle(live, live.attempt.deliver())
 
     def on_tick(self, now: int) -> None:
-        """Time has passed: fire what is due."""
+        """Time has passed: fire what is due, and take up what tasks have come to."""
         self.now = now
+        self._settle_tasks()
         for timer in self.timers.pop_due(now):
             live = self.live.get(timer.id)
             if live is None:

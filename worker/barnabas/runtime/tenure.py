@@ -27,6 +27,9 @@ LINGER_MS = 50
 REFUSED_MS = (50, 400)
 OUTAGE_MS = (50, 1_000)
 
+#: Changes gathered behind a commit before intake waits for it: bounds the size of a commit.
+GATHERED = 5_000
+
 LEASE_BYTES = 12
 
 
@@ -214,6 +217,10 @@ class Tenure:
         promised, self._promised = self._promised, []
         if commit.ops:
             engine.on_committed(commit.number, promised)
+
+    def is_behind(self) -> bool:
+        """Whether more has gathered behind the commit under way than should go into the next one."""
+        return self._flight is not None and self.engine is not None and sealing.gathered(self.engine) > GATHERED
 
     # -- what the log brings
 

@@ -15,9 +15,10 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from barnabas.contract.topics import TopicNames
-from barnabas.log.port import Batch, Consumer, Position
+from barnabas.log.port import BEGINNING, Batch, Consumer, Position
 from barnabas.runtime import effects as fx
 from barnabas.runtime.attempt import TaskProbe
+from barnabas.runtime.live import Step
 from barnabas.runtime.recovery import QUESTIONS
 from barnabas.runtime.shard import ShardEngine
 from barnabas.runtime.tenure import Tenure
@@ -57,8 +58,8 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._probe: Any = TaskProbe()
         self._failpoints = failpoints = Failpoints()
-        self.production = Production(open_session, self._start_over, self.wake, failpoints)
-        self.steps = StepRunner(step_threads, self.wake, failpoints)
+        self.production = Production(open_session, self._start_over, self._on_undeliverable, self.wake, failpoints)
+        self.steps = StepRunner(step_threads, self._on_step_done, failpoints)
         self._inbox: list[Batch] = []
         self._backlog = 0
         self._scheduled = False
@@ -177,8 +178,9 @@ class Driver:
         engine, intake = tenure.engine, tenure.intake
         assert engine is not None
         assert intake is not None
-        if self._loader.holds_back(engine):
-            # What waits for its state would fill the queues with what comes behind it, for a moment: let it wait here.
+        if self._loader.holds_back(engine) or tenure.is_behind():
+            # What waits for its state would fill the queues with what comes behind it, for a moment, and what a slow store
+            # has not taken yet would grow into a commit without bounds: let it wait here.
             self._inbox.append(batch)
             return
         engine.now = now
@@ -232,9 +234,9 @@ class Driver:
         assert self.group is not None
         assert self.signals is not None
         log.info("owning %s from invocations %s, signals %s", shard, invocations, signals)
-        self.signals.read_from(Position(self._names.signals(shard.service), shard.partition, signals or 0), epoch)
+        self.signals.read_from(Position(self._names.signals(shard.service), shard.partition, BEGINNING if signals is None else signals), epoch)
         if not self.stopping:
-            self.group.read_from(Position(self._names.invocations(shard.service), shard.partition, invocations or 0), epoch)
+            self.group.read_from(Position(self._names.invocations(shard.service), shard.partition, BEGINNING if invocations is None else invocations), epoch)
 
     def _stop_reading(self, shard: Shard) -> None:
         assert self.group is not None
@@ -278,6 +280,15 @@ class Driver:
             with self.between_turns():
                 tenure.on_loaded(lease, answers, self._clock())
         self.wake()
+
+    def _on_step_done(self, engine: ShardEngine, step: Step, raw: bytes | None, error: BaseException | None) -> None:
+        with self.between_turns():
+            engine.now = self._clock()
+            engine.on_step_done(step, raw, error)
+
+    def _on_undeliverable(self, engine: ShardEngine, number: int, why: str) -> None:
+        with self._as_probe():
+            engine.on_undeliverable(number, why)
 
     def _start_over(self) -> None:
         for tenure in self.tenures.values():

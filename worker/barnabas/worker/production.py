@@ -36,11 +36,13 @@ class Production:
         self,
         open_session: OpenSession,
         start_over: Callable[[], None],
+        undeliverable: Callable[[ShardEngine, int, str], None],
         changed: Callable[[], None],
         failpoints: Failpoints,
     ) -> None:
         self._open = open_session
         self._start_over = start_over
+        self._undeliverable = undeliverable
         self._changed = changed
         self._failpoints = failpoints
         self._backlog: deque[tuple[OutRecord, Token]] = deque()
@@ -76,7 +78,7 @@ class Production:
         for token, why in undeliverable:
             engine, number = cast(Token, token)
             if not engine.closed:
-                engine.on_undeliverable(number, str(why))
+                self._undeliverable(engine, number, str(why))
         over, self._session = self._session, None
         self._backlog.clear()
         if over is not None:

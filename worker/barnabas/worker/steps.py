@@ -15,12 +15,16 @@ from barnabas.sdk.errors import TerminalError
 from barnabas.worker.failpoints import Failpoints
 
 
+#: Tells an engine what became of a step: `raw` is the result, unless there was an error.
+Report = Callable[[ShardEngine, Step, bytes | None, BaseException | None], None]
+
+
 class StepRunner:
     """The steps under way in this process."""
 
-    def __init__(self, threads: int, done: Callable[[], None], failpoints: Failpoints) -> None:
+    def __init__(self, threads: int, report: Report, failpoints: Failpoints) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="barnabas-step")
-        self._done = done
+        self._report = report
         self._failpoints = failpoints
         self._tasks: dict[asyncio.Task[None], ShardEngine] = {}
 
@@ -60,8 +64,7 @@ class StepRunner:
         except Exception as failed:
             error = failed
         if not engine.closed:
-            engine.on_step_done(step, raw, error)
-            self._done()
+            self._report(engine, step, raw, error)
 
     async def _value(self, step: Step) -> object:
         if inspect.iscoroutinefunction(step.action):
