@@ -240,6 +240,14 @@ async def test_the_admin_tells_the_facts_of_topics(backend: Backend) -> None:
     assert await backend.admin.end_offsets([(topic, 0), (topic, 2)]) == {(topic, 0): (0, 0), (topic, 2): (1, 4)}
 
 
+async def test_settings_of_a_topic_are_changed_one_by_one(backend: Backend) -> None:
+    topic = await backend.topic(1, {"retention.ms": "1234567", "cleanup.policy": "delete"})
+    await backend.admin.set_configs(topic, {"retention.ms": "7654321"})
+    config = (await backend.admin.configs([topic]))[topic]
+    assert (config["retention.ms"], config["cleanup.policy"]) == ("7654321", "delete")
+    assert await backend.admin.brokers() >= 1
+
+
 async def test_a_topic_can_be_created_again_only_as_it_is(backend: Backend) -> None:
     topic = await backend.topic(partitions=2)
     await backend.admin.create(topic, 2, {})

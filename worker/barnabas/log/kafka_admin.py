@@ -15,6 +15,8 @@ from typing import TypeVar
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
     AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
     ConfigResource,
     NewTopic,
     OffsetSpec,
@@ -68,15 +70,22 @@ class KafkaAdmin:
         found = await asyncio.to_thread(self._describe, topics)
         return {topic: _sixteen_bytes(description) for topic, description in found.items()}
 
-    async def create(self, topic: str, partitions: int, config: Mapping[str, str]) -> None:
+    async def create(self, topic: str, partitions: int, config: Mapping[str, str], copies: int | None = None) -> None:
         """Returns once the topic is there for every client. One that exists already must have as many partitions.
 
         Raises `ValueError` if it has not, or if the broker will not have the topic as asked for.
         """
-        await asyncio.to_thread(self._create, topic, partitions, dict(config))
+        await asyncio.to_thread(self._create, topic, partitions, dict(config), copies)
 
     async def configs(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
         return await asyncio.to_thread(self._configs, topics)
+
+    async def set_configs(self, topic: str, config: Mapping[str, str]) -> None:
+        await asyncio.to_thread(self._set_configs, topic, config)
+
+    async def brokers(self) -> int:
+        cluster = await asyncio.to_thread(self._answer, self._driver.describe_cluster(request_timeout=self._seconds))
+        return len(cluster.nodes)
 
     async def end_offsets(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
         return await asyncio.to_thread(self._end_offsets, partitions)
@@ -96,8 +105,8 @@ class KafkaAdmin:
                     raise
         return found
 
-    def _create(self, topic: str, partitions: int, config: dict[str, str]) -> None:
-        wanted = NewTopic(topic, num_partitions=partitions, config=config)
+    def _create(self, topic: str, partitions: int, config: dict[str, str], copies: int | None) -> None:
+        wanted = NewTopic(topic, num_partitions=partitions, replication_factor=copies or -1, config=config)
         future = self._driver.create_topics([wanted], request_timeout=self._seconds)[topic]
         try:
             self._answer(future)
@@ -139,6 +148,19 @@ class KafkaAdmin:
             else:
                 found[resource.name] = {name: entry.value for name, entry in entries.items() if entry.value is not None}
         return found
+
+    def _set_configs(self, topic: str, config: Mapping[str, str]) -> None:
+        changes = [
+            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in config.items()
+        ]
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=changes)
+        futures = self._driver.incremental_alter_configs([resource], request_timeout=self._seconds)
+        try:
+            self._answer(futures[resource])
+        except KafkaException as error:
+            if error.args[0].code() not in _REFUSED | _MISSING:
+                raise
+            raise ValueError(f"Kafka will not change the topic {topic}: {error.args[0].str()}") from error
 
     def _end_offsets(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
         first = self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]

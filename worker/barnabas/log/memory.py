@@ -267,11 +267,17 @@ class MemoryAdmin:
     async def topic_ids(self, topics: Sequence[str]) -> dict[str, bytes]:
         return {name: topic.id for name, topic in self._existing(topics)}
 
-    async def create(self, topic: str, partitions: int, config: Mapping[str, str]) -> None:
+    async def create(self, topic: str, partitions: int, config: Mapping[str, str], copies: int | None = None) -> None:
         self._core.create(topic, partitions, config)
 
     async def configs(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
         return {name: dict(topic.config) for name, topic in self._existing(topics)}
+
+    async def set_configs(self, topic: str, config: Mapping[str, str]) -> None:
+        self._core.topics[topic].config.update(config)
+
+    async def brokers(self) -> int:
+        return 1
 
     async def end_offsets(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
         return {key: self._core.bounds(*key) for key in partitions}

@@ -162,9 +162,19 @@ class Admin(Protocol):
         """The 16-byte ids that the broker gave to the topics; a topic deleted and made again has another."""
         ...
 
-    async def create(self, topic: str, partitions: int, config: Mapping[str, str]) -> None: ...
+    async def create(self, topic: str, partitions: int, config: Mapping[str, str], copies: int | None = None) -> None:
+        """`copies`: on how many brokers each partition is kept; None is the cluster's default."""
+        ...
 
     async def configs(self, topics: Sequence[str]) -> dict[str, dict[str, str]]: ...
+
+    async def set_configs(self, topic: str, config: Mapping[str, str]) -> None:
+        """Change these settings of a topic; its others stay. Raises ValueError for what the log will not have."""
+        ...
+
+    async def brokers(self) -> int:
+        """How many brokers the cluster has now."""
+        ...
 
     async def end_offsets(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
         """(first offset, end offset) of each partition."""

@@ -13,6 +13,7 @@ so does every later attempt of that handler.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -30,6 +31,9 @@ from barnabas.sdk.handler import Handler, encode_output, start
 
 if TYPE_CHECKING:
     from barnabas.runtime.live import Live, Step
+
+
+log = logging.getLogger("barnabas.engine")
 
 
 class Finished(NamedTuple):
@@ -172,10 +176,8 @@ class Attempt:
         if self._task is not None:
             self._task.cancel()
         elif self._coro is not None:
-            try:
-                self._coro.close()
-            except RuntimeError:  # it caught GeneratorExit and awaited again
-                self._coro = None
+            _close(self._coro, self.handler.target)
+            self._coro = None
 
     # -- called by the context
 
@@ -335,10 +337,7 @@ class Attempt:
         coro, self._coro = self._coro, None
         self.over = True  # the old coroutine's finally blocks must not journal anything
         if coro is not None:
-            try:
-                coro.close()
-            except (RuntimeError, SdkInternalBaseException):
-                pass
+            _close(coro, self.handler.target)
         self.over = False
         self.position = 0
         self._cursor = 0
@@ -362,6 +361,14 @@ class Attempt:
             error = task.exception()
             outcome = self._failed(error) if error is not None else self._finished(task.result())
         self.host.task_over(self.live, self, outcome)
+
+
+def _close(coro: Coroutine[Any, Any, Any], target: str) -> None:
+    """Drop a coroutine. What its `finally` blocks and `except BaseException` do with that is no longer of interest."""
+    try:
+        coro.close()
+    except (Exception, SdkInternalBaseException) as error:
+        log.debug("%s raised while it was dropped: %r", target, error)
 
 
 def _terminal(error: TerminalError) -> Finished:

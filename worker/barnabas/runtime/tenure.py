@@ -40,6 +40,7 @@ class State(Enum):
     TAKING = "taking"
     LOADING = "loading"
     ACTIVE = "active"
+    HALTED = "halted"  # something is wrong that only a person can judge
     OVER = "over"
 
 
@@ -252,6 +253,12 @@ class Tenure:
         return engine.nothing_under_way()
 
     # -- the end
+
+    def halt(self) -> None:
+        """Work on this shard no more, though the group leaves it here: to go on would hide a loss (R17). The driver says why."""
+        self._discard()
+        self._effects.append(fx.StopReading())
+        self.state = State.HALTED
 
     def end(self) -> None:
         """The group has taken the shard away, or the worker ends."""

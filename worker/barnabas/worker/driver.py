@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from asyncio.tasks import _enter_task, _leave_task
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 from barnabas.contract.topics import TopicNames
@@ -21,8 +21,8 @@ from barnabas.runtime.attempt import TaskProbe
 from barnabas.runtime.live import Step
 from barnabas.runtime.recovery import QUESTIONS
 from barnabas.runtime.shard import ShardEngine
-from barnabas.runtime.tenure import Tenure
-from barnabas.store.port import Commit, Shard, Store, StoreUnavailable
+from barnabas.runtime.tenure import State, Tenure
+from barnabas.store.port import Applied, Commit, Refused, Shard, Store, StoreCorrupt, StoreUnavailable
 from barnabas.worker.failpoints import Failpoints
 from barnabas.worker.loading import Loader
 from barnabas.worker.production import OpenSession, Production
@@ -89,6 +89,13 @@ class Driver:
         tenure = self.tenures.pop(shard, None)
         if tenure is not None:
             self._end(shard, tenure)
+
+    def halt(self, tenure: Tenure, why: str) -> None:
+        """Stop a shard for good, loudly: it stays assigned to us, and untouched, until a person has looked."""
+        if tenure.state not in (State.HALTED, State.OVER):
+            log.critical("%s has stopped and needs a person: %s", tenure.shard, why)
+            tenure.halt()
+            self.wake()
 
     def _end(self, shard: Shard, tenure: Tenure) -> None:
         if tenure.engine is not None:
@@ -246,13 +253,20 @@ class Driver:
 
     async def _commit(self, commits: list[tuple[Tenure, Commit]]) -> None:
         self._failpoints.reach("commit.ready")
-        outcomes = await self._store.commit([commit for _, commit in commits])
+        try:
+            outcomes: Sequence[object] = await self._store.commit([commit for _, commit in commits])
+        except StoreCorrupt as error:
+            outcomes = error.outcomes
         self._failpoints.reach("commit.replied")
         now = self._clock()
         with self.between_turns():
             for (tenure, commit), outcome in zip(commits, outcomes, strict=True):
                 engine = tenure.engine
-                tenure.on_commit(commit, outcome, now)
+                if isinstance(outcome, StoreCorrupt):
+                    self.halt(tenure, str(outcome))
+                else:
+                    assert isinstance(outcome, (Applied, Refused, StoreUnavailable))
+                    tenure.on_commit(commit, outcome, now)
                 if engine is not None and engine.closed:
                     self.steps.abandon(engine)
 
@@ -264,6 +278,8 @@ class Driver:
         except StoreUnavailable as error:
             log.warning("cannot take %s, trying again: %s", tenure.shard, error)
             tenure.on_store_unavailable(lease, self._clock())
+        except StoreCorrupt as error:
+            self.halt(tenure, str(error))
         else:
             with self.between_turns():
                 tenure.on_taken(lease, taken, self._clock())
@@ -276,6 +292,8 @@ class Driver:
         except StoreUnavailable as error:
             log.warning("cannot load %s, trying again: %s", tenure.shard, error)
             tenure.on_store_unavailable(lease, self._clock())
+        except StoreCorrupt as error:
+            self.halt(tenure, str(error))
         else:
             with self.between_turns():
                 tenure.on_loaded(lease, answers, self._clock())

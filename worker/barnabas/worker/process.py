@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import socket
 import time
@@ -37,6 +38,7 @@ log = logging.getLogger("barnabas.worker")
 
 REFRESH_SECONDS = 2.0
 CLOCK_SECONDS = 60.0
+CLOCK_STEP_SECONDS = 5.0  # a larger step of the store's clock is followed by this much at a time, so that no timer leaps
 ADVICE_SECONDS = 5.0
 
 
@@ -51,7 +53,9 @@ class Worker:
         self._app = app
         self._settings = settings
         self._on_ready = on_ready
-        self._names = TopicNames(settings.namespace)
+        self._namespace = app.namespace or settings.namespace
+        self._group = app.group or settings.group or f"{self._namespace}.workers"
+        self._names = TopicNames(self._namespace)
         self._random = SystemRandom()
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
@@ -76,8 +80,8 @@ class Worker:
     async def run(self) -> None:
         """Work until `stop`. Raises NotReady, StoreUnavailable or LogUnavailableError when it cannot start."""
         settings = self._settings
-        store = RedisStore(settings.redis.get_secret_value(), settings.namespace)
-        kafka = self._kafka(settings.consumer_group)
+        store = RedisStore(settings.redis.get_secret_value(), self._namespace)
+        kafka = self._kafka(self._group)
         admin = KafkaAdmin(kafka)
         try:
             check_settings(await store.settings())
@@ -167,7 +171,7 @@ class Worker:
                 definition.name,
                 definition.kind,
                 counts[names.invocations(definition.name)],
-                self._settings.consumer_group,
+                self._group,
                 {handler.name: handler.kind or "service" for handler in definition.handlers.values()},
             )
             for definition in services.values()
@@ -200,8 +204,10 @@ class Worker:
         before = time.monotonic()
         theirs = await store.time_ms() / 1000
         offset = theirs - (before + time.monotonic()) / 2
-        if self._clock_offset and abs(offset - self._clock_offset) > 5:
-            log.warning("the store's clock has moved by %.1f s against ours", offset - self._clock_offset)
+        step = offset - self._clock_offset
+        if self._clock_offset and abs(step) > CLOCK_STEP_SECONDS:
+            log.warning("the store's clock has moved by %.1f s against ours; following it slowly", step)
+            offset = self._clock_offset + math.copysign(CLOCK_STEP_SECONDS, step)
         self._clock_offset = offset
 
     async def _every(self, seconds: float, action: Callable[[], object]) -> None:
@@ -252,7 +258,11 @@ class Worker:
     def on_out_of_range(self, topic: str, partition: int, offset: int, low: int, high: int) -> None:
         """A jump would hide a loss: the shard stops here until a person decides (R17)."""
         lost = f"offsets {offset} to {low - 1} were removed before they were read" if offset < low else f"the log ends at {high}"
-        log.critical("%s[%d] has stopped: offset %d is not in the log; %s", topic, partition, offset, lost)
+        place = self._names.service_of(topic)
+        assert place is not None
+        tenure = self.driver.tenures.get(Shard(place[0], partition))
+        if tenure is not None:
+            self.driver.halt(tenure, f"offset {offset} is not in {topic}[{partition}]; {lost}")
 
     def on_failure(self, error: BaseException) -> None:
         self._fail(error)

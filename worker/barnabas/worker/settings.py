@@ -18,7 +18,7 @@ class Settings(BaseSettings):
     kafka: str = Field(description="bootstrap servers, host:port,...")
     redis: SecretStr = Field(description="URL of the store; may hold a password")
     namespace: str = "barnabas"
-    group: str | None = Field(default=None, description="consumer group; {namespace}.workers unless set")
+    group: str | None = Field(default=None, description="consumer group; {namespace}.workers unless set here or for the app")
     kafka_options: dict[str, str | int | float | bool] = Field(default_factory=dict, description="passed to librdkafka")
     instance_id: str | None = Field(default=None, description="static member id, for a supervisor or a StatefulSet")
     session_timeout_ms: int = 6_000
@@ -27,11 +27,6 @@ class Settings(BaseSettings):
     max_active: int = Field(default=1_000, description="attempts and steps at work at the same time before intake pauses")
     max_bytes: int = Field(default=64 << 20, description="payload bytes in memory before intake pauses")
     step_threads: int = Field(default=32, description="threads for synchronous ctx.run actions")
-
-    @property
-    def consumer_group(self) -> str:
-        """The group that the workers of this app form."""
-        return self.group or f"{self.namespace}.workers"
 
     def limits(self) -> Limits:
         """Bounds of one shard."""

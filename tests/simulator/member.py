@@ -1,0 +1,354 @@
+"""A simulated worker process: it does with the real engines what `barnabas.worker` does (driver, loading, production, pressure),
+without an event loop. Where the world decides what happens next, things are left lying: batches handed over, requests on the
+wire, records given to a producer session, steps to be run.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from barnabas.contract.records import Invocation
+from barnabas.log.port import Batch, OutRecord, Record, UndeliverableError
+from barnabas.runtime import effects as fx
+from barnabas.runtime.live import Step
+from barnabas.runtime.recovery import QUESTIONS
+from barnabas.runtime.shard import ShardEngine
+from barnabas.runtime.tenure import State, Tenure
+from barnabas.store import keys
+from barnabas.store.port import Shard, StoreUnavailable
+from tests.simulator.faces import Place
+
+if TYPE_CHECKING:
+    from tests.simulator.world import World
+
+TIDY_MS = 1_000
+
+
+class Crash(Exception):
+    """The process is gone, in the middle of what it did."""
+
+
+@dataclass(eq=False, slots=True)
+class Request:
+    """Something asked of the store. Its parts are executed one after the other; the answer travels back on its own."""
+
+    member: Member
+    what: str
+    parts: list[Callable[[], Any]]
+    answer: Callable[[list[Any]], None]
+    lost: Callable[[], None]
+    commits: bool = False
+    results: list[Any] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Reading:
+    """Where a consumer reads on."""
+
+    epoch: int
+    offset: int
+
+
+@dataclass(eq=False)
+class Session:
+    """An idempotent producer session: per partition, a gapless prefix of what it was given is in the log."""
+
+    queues: dict[Place, deque[tuple[OutRecord, ShardEngine, int]]] = field(default_factory=dict)
+    written: deque[tuple[ShardEngine, int]] = field(default_factory=deque)
+
+    def give(self, engine: ShardEngine, entries: list[tuple[int, OutRecord]]) -> None:
+        for number, record in entries:
+            self.queues.setdefault((record.topic, record.partition), deque()).append((record, engine, number))
+
+    def places(self) -> list[Place]:
+        return [place for place, queue in self.queues.items() if queue]
+
+
+class Member:
+    """One process, a member of the group. A restart makes another one."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.frozen = False
+        self.gone = False
+        self.tenures: dict[Shard, Tenure] = {}
+        self.told: deque[tuple[str, Any]] = deque()  # by the group's consumer: batches, assigned and revoked shards
+        self.signals: deque[Batch] = deque()  # by the signals consumer
+        self.inbox: list[Batch] = []
+        self.reading: dict[Place, Reading] = {}
+        self.session: Session | None = Session()
+        self.steps: list[tuple[ShardEngine, Step]] = []
+        self.fuse: int | None = None  # effects until the process dies
+        self.holding = False
+        self._last_tidy = 0
+        self._states_under_way: dict[ShardEngine, int] = {}
+        self._lookups: dict[ShardEngine, deque[tuple[Any, Any]]] = {}
+
+    # -- turns (worker/driver.py)
+
+    def turn(self) -> None:
+        now = self.world.now
+        inbox, self.inbox = self.inbox, []
+        for batch in inbox:
+            self._take_in(batch, now)
+        if now - self._last_tidy >= TIDY_MS:
+            self._last_tidy = now
+            for tenure in self.tenures.values():
+                if tenure.engine is not None:
+                    tenure.engine.tidy()
+        for tenure in self.tenures.values():
+            tenure.on_tick(now)
+        for shard, tenure in list(self.tenures.items()):
+            self._execute(shard, tenure)
+            if tenure.engine not in self._states_under_way:
+                tenure.gather(now)
+                self._execute(shard, tenure)
+        self.world.rules.adjust(self)
+
+    def _take_in(self, batch: Batch, now: int) -> None:
+        service, kind = self.world.names.service_of(batch.topic) or ("", "")
+        tenure = self.tenures.get(Shard(service, batch.partition))
+        if tenure is None or not tenure.takes_in(batch.epoch):
+            return
+        if kind == "signals":
+            tenure.on_signals(batch.epoch, batch.records, now)
+            return
+        engine, intake = tenure.engine, tenure.intake
+        assert engine is not None
+        assert intake is not None
+        engine.now = now
+        decoded = intake.read(batch.records)
+        if engine.lanes.spilled or engine in self._lookups:
+            waiting = self._lookups.get(engine)
+            if waiting is not None:
+                waiting.append((intake, decoded))
+            else:
+                self._lookups[engine] = deque([(intake, decoded)])
+                self._look_up(engine)
+        else:
+            intake.on_invocations(decoded)
+
+    def next_due(self) -> int | None:
+        due = [at for tenure in self.tenures.values() if (at := tenure.next_due()) is not None]
+        return min(due) if due else None
+
+    # -- the group
+
+    def on_assigned(self, shard: Shard) -> None:
+        if shard not in self.tenures:
+            self.tenures[shard] = self.world.make_tenure(shard)
+
+    def on_revoked(self, shard: Shard) -> None:
+        tenure = self.tenures.pop(shard, None)
+        if tenure is not None:
+            self._abandon(tenure.engine)
+            tenure.end()
+            self._execute(shard, tenure)
+
+    def _abandon(self, engine: ShardEngine | None) -> None:
+        self.steps = [(owner, step) for owner, step in self.steps if owner is not engine]
+
+    # -- effects
+
+    def _execute(self, shard: Shard, tenure: Tenure) -> None:
+        while effects := tenure.drain():
+            for effect in effects:
+                if self.fuse is not None:
+                    self.fuse -= 1
+                    if self.fuse < 0:
+                        raise Crash
+                self._do(shard, tenure, effect)
+
+    def _do(self, shard: Shard, tenure: Tenure, effect: fx.Effect) -> None:
+        engine = tenure.engine
+        match effect:
+            case fx.Produce(entries):
+                assert engine is not None
+                if self.session is not None:
+                    self.session.give(engine, entries)
+            case fx.SendCommit(commit):
+                self._commit(tenure, commit)
+            case fx.StartStep(step):
+                assert engine is not None
+                self.steps.append((engine, step))
+            case fx.Take(lease):
+                self._take(tenure, lease)
+            case fx.Load(lease):
+                self._load(tenure, lease)
+            case fx.ReadFrom(invocations, signals, epoch):
+                names = self.world.names
+                self.reading[names.invocations(shard.service), shard.partition] = Reading(epoch, invocations or 0)
+                self.reading[names.signals(shard.service), shard.partition] = Reading(epoch, signals or 0)
+            case fx.StopReading():
+                names = self.world.names
+                self.reading.pop((names.invocations(shard.service), shard.partition), None)
+                self.reading.pop((names.signals(shard.service), shard.partition), None)
+            case _:
+                assert engine is not None
+                self._ask(tenure, engine, effect)
+
+    def _send(
+        self, what: str, parts: list[Callable[[], Any]], answer: Callable[..., None], lost: Callable[[], None], commits: bool = False
+    ) -> None:
+        self.world.wire.append(Request(self, what, parts, answer, lost, commits))
+
+    def _commit(self, tenure: Tenure, commit: Any) -> None:
+        world = self.world
+        self._send(
+            f"{'commit' if commit.ops else 'check'} {commit.shard}#{commit.number}",
+            [lambda: world.store.commit(commit)],
+            lambda results: self._committed(tenure, commit, results[0]),
+            lambda: self._committed(tenure, commit, StoreUnavailable("no answer")),
+            commits=True,
+        )
+
+    def _committed(self, tenure: Tenure, commit: Any, outcome: Any) -> None:
+        engine = tenure.engine
+        tenure.on_commit(commit, outcome, self.world.now)
+        if engine is not None and engine.closed:
+            self._abandon(engine)
+
+    def _take(self, tenure: Tenure, lease: bytes) -> None:
+        world = self.world
+        self._send(
+            f"take {tenure.shard}",
+            [lambda: world.store.take(tenure.shard, lease, self.name)],
+            lambda results: tenure.on_taken(lease, results[0], world.now),
+            lambda: tenure.on_store_unavailable(lease, world.now),
+        )
+
+    def _load(self, tenure: Tenure, lease: bytes) -> None:
+        world = self.world
+        store, shard = world.store, tenure.shard
+        cut = len(QUESTIONS) if world.random.random() < 0.8 else world.random.randrange(1, len(QUESTIONS))
+
+        def part(questions: list[Any]) -> Callable[[], Any]:
+            return lambda: [store.read(shard, question) for question in questions]
+
+        def answer(results: list[list[Any]]) -> None:
+            tenure.on_loaded(lease, [one for result in results for one in result], world.now)
+
+        parts = [part(QUESTIONS[:cut])] + ([part(QUESTIONS[cut:])] if cut < len(QUESTIONS) else [])
+        self._send(f"load {shard}", parts, answer, lambda: tenure.on_store_unavailable(lease, world.now))
+
+    # -- reads (worker/loading.py)
+
+    def _ask(self, tenure: Tenure, engine: ShardEngine, effect: Any) -> None:
+        store, shard, intake = self.world.store, engine.shard, tenure.intake
+        match effect:
+            case fx.LoadStates(names):
+                self._states_under_way[engine] = self._states_under_way.get(engine, 0) + 1
+                queries = [("HGETALL", keys.state(name)) for name in names]
+            case fx.LoadInvocation(live):
+                queries = [("HGET", keys.INPUTS, live.id), ("LRANGE", keys.journal(live.id), 0, -1)]
+            case fx.Refill(key, count):
+                queries = [("LRANGE", keys.spilled(key), 0, count - 1)]
+
+        def answer(results: list[Any]) -> None:
+            if engine.closed:
+                self._states_under_way.pop(engine, None)
+            elif isinstance(effect, fx.LoadStates):
+                left = self._states_under_way[engine] - 1
+                if left:
+                    self._states_under_way[engine] = left
+                else:
+                    del self._states_under_way[engine]
+                engine.on_states(dict(zip(effect.keys, results[0], strict=True)))
+            elif isinstance(effect, fx.LoadInvocation):
+                engine.on_invocation_loaded(effect.live, results[0][0], results[0][1])
+            else:
+                entries: list[tuple[bytes, int]] = [tuple(msgpack.unpackb(entry)) for entry in results[0][0]]
+                place = (self.world.names.invocations(shard.service), shard.partition)
+                assert intake is not None
+                intake.on_refilled(effect.key, [(id_, offset, self._record(place, offset)) for id_, offset in entries])
+
+        def lost() -> None:
+            if engine.closed:
+                self._states_under_way.pop(engine, None)
+            else:
+                self._send(what, [part], answer, lost)
+
+        def part() -> Any:
+            return [store.read(shard, query) for query in queries]
+
+        what = f"{type(effect).__name__} {shard}"
+        self._send(what, [part], answer, lost)
+
+    def _record(self, place: Place, offset: int) -> Record | None:
+        found = self.world.log.read(place, offset, 1)
+        return found[0] if found and found[0].offset == offset else None
+
+    def _look_up(self, engine: ShardEngine) -> None:
+        waiting = self._lookups[engine]
+        store, shard = self.world.store, engine.shard
+        if not waiting or engine.closed:
+            del self._lookups[engine]
+            return
+        intake, decoded = waiting[0]
+        ids = [invocation.id for _, invocation in decoded if isinstance(invocation, Invocation)]
+
+        def answer(results: list[Any]) -> None:
+            waiting.popleft()
+            if not engine.closed:
+                intake.on_invocations(decoded, {id_ for id_, value in zip(ids, results[0], strict=True) if value is not None})
+            self._look_up(engine)
+
+        part = (lambda: store.read(shard, ("HMGET", keys.SPILL, *ids))) if ids else list
+        self._send(f"look up {shard}", [part], answer, lambda: self._look_up(engine))
+
+    # -- steps (worker/steps.py)
+
+    def run_step(self, engine: ShardEngine, step: Step) -> Callable[[], None]:
+        """Do what the action does; the returned function tells the engine."""
+        raw: bytes | None = None
+        error: BaseException | None = None
+        try:
+            raw = bytes(step.serde.serialize(step.action(*step.args, **step.kwargs)))
+        except Exception as failed:
+            error = failed
+
+        def tell() -> None:
+            if not engine.closed:
+                engine.on_step_done(step, raw, error)
+
+        return tell
+
+    # -- production (worker/production.py)
+
+    def on_acknowledged(self, count: int) -> None:
+        session = self.session
+        assert session is not None
+        for _ in range(count):
+            engine, number = session.written.popleft()
+            if not engine.closed:
+                engine.on_delivered([number])
+
+    def on_session_over(self, undeliverable: list[tuple[ShardEngine, int, UndeliverableError]]) -> None:
+        for engine, number, why in undeliverable:
+            if not engine.closed:
+                engine.on_undeliverable(number, str(why))
+        self.session = None
+
+    def reopen(self) -> None:
+        self.session = Session()
+        for tenure in self.tenures.values():
+            tenure.on_session_over()
+
+    # -- looking at it
+
+    def engines(self) -> Iterator[ShardEngine]:
+        return (tenure.engine for tenure in self.tenures.values() if tenure.engine is not None)
+
+    def may_read(self, place: Place) -> bool:
+        """Whether the consumers fetch from there now (worker/pressure.py)."""
+        service, kind = self.world.names.service_of(place[0]) or ("", "")
+        if kind == "signals":
+            return True
+        tenure = self.tenures.get(Shard(service, place[1]))
+        return not self.holding and tenure is not None and tenure.state is State.ACTIVE
