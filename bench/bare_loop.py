@@ -1,17 +1,18 @@
 """What the pipeline could reach with no runtime on top of it: consume a batch, one script call a partition, one record each.
 
-The measure beside which the runtime's figures stand; it journals nothing, keeps no order per key, and loses work in a crash.
+uvloop and orjson, as fast as such a loop gets in Python. The measure beside which the runtime's figures stand; it journals nothing, keeps no order per key, and loses work in a crash.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 import uuid
 
 import msgpack
+import orjson
 import redis
+import uvloop
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -42,7 +43,7 @@ def bare_loop(bootstrap: str, redis_url: str, count: int) -> float:
         if i % 5_000 == 0:
             producer.poll(0)
     producer.flush(60)
-    seconds = asyncio.run(_drain(bootstrap, store, sha, producer, names, count))
+    seconds = uvloop.run(_drain(bootstrap, store, sha, producer, names, count))
     producer.flush(60)
     return count / seconds
 
@@ -89,7 +90,7 @@ async def _drain(
         messages = await loop.run_in_executor(None, take)
         if began is None and messages:
             began = time.perf_counter()
-        tasks = [(m, asyncio.create_task(handler(m.key(), json.loads(m.value())))) for m in messages]
+        tasks = [(m, asyncio.create_task(handler(m.key(), orjson.loads(m.value())))) for m in messages]
         ops: dict[int, list[list[bytes]]] = {}
         for m, task in tasks:
             tag = b"{%s/%d}" % (names[0].encode(), m.partition())

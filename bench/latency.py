@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import statistics
 import subprocess
@@ -113,22 +112,23 @@ async def compare(bootstrap: str, redis_url: str, calls: int) -> dict[str, list[
     return times
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=300)
-    parser.add_argument("--json", help="write the figures there")
-    arguments = parser.parse_args()
-    times = asyncio.run(compare(os.environ["BARNABAS_KAFKA"], os.environ["BARNABAS_REDIS"], arguments.calls))
+def report(times: dict[str, list[float]]) -> dict[str, float]:
+    """Print medians as ratios to the bare hops; returns the ratios."""
     base = statistics.median(times["bare"])
-    figures = {}
+    ratios = {}
     for name, title in (("bare", "two hops and a commit"), ("service", "call, service no-op"), ("object", "call, object add")):
         ordered = sorted(times[name])
         p50, p99 = statistics.median(ordered), ordered[int(len(ordered) * 0.99)]
-        figures[name] = {"p50_ms": p50, "p99_ms": p99, "ratio": p50 / base}
-        print(f"{title:24} p50 {p50:6.2f} ms   p99 {p99:6.2f} ms   {p50 / base:.2f} of the bare hops")
-    if arguments.json:
-        with open(arguments.json, "w") as out:
-            json.dump(figures, out)
+        ratios[name] = p50 / base
+        print(f"{title:22} p50 {p50:6.2f} ms   p99 {p99:6.2f} ms   {p50 / base:.2f} of the bare hops")
+    return ratios
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", type=int, default=300)
+    arguments = parser.parse_args()
+    report(asyncio.run(compare(os.environ["BARNABAS_KAFKA"], os.environ["BARNABAS_REDIS"], arguments.calls)))
 
 
 if __name__ == "__main__":

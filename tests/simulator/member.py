@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import msgpack
-
 from barnabas.contract.records import Invocation
 from barnabas.log.port import Batch, OutRecord, Record, UndeliverableError
 from barnabas.runtime import effects as fx
+from barnabas.runtime.intake import unpack_spilled
 from barnabas.runtime.live import Step
 from barnabas.runtime.recovery import QUESTIONS
 from barnabas.runtime.shard import ShardEngine
@@ -263,10 +262,13 @@ class Member:
             elif isinstance(effect, fx.LoadInvocation):
                 engine.on_invocation_loaded(effect.live, results[0][0], results[0][1])
             else:
-                entries: list[tuple[bytes, int]] = [tuple(msgpack.unpackb(entry)) for entry in results[0][0]]
                 place = (self.world.names.invocations(shard.service), shard.partition)
+                entries = [unpack_spilled(packed) for packed in results[0][0]]
                 assert intake is not None
-                intake.on_refilled(effect.key, [(id_, offset, self._record(place, offset)) for id_, offset in entries])
+                intake.on_refilled(
+                    effect.key,
+                    [one if one.stored else one._replace(record=self._record(place, one.offset)) for one in entries],
+                )
 
         def lost() -> None:
             if engine.closed:

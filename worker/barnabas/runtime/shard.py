@@ -517,7 +517,8 @@ class ShardEngine:
         for live, since in list(self.waiting.items()):
             if too_many <= 0 and self.now - since < self.limits.inactivity_ms:
                 break
-            if live.attempt is not None and not live.steps and not live.attempt.running_code:
+            held = live.hold > self.number  # a step's result waits for its commit: whoever delivers it needs the attempt
+            if live.attempt is not None and not live.steps and not held and not live.attempt.running_code:
                 self._suspend(live)
                 too_many -= 1
         self._forget_suspended()

@@ -1,0 +1,173 @@
+"""What must be true of a world at rest (P1-P6, K1-K8 of FAULTS.md)."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any
+
+from barnabas.contract import codec, raw
+from barnabas.contract.records import DeadLetter, Invocation
+from barnabas.store import keys
+from tests.simulator.faces import Violation
+from tests.simulator.workload import KEYS, OBJECT, Expected, Root, outcome, unpack
+
+if TYPE_CHECKING:
+    from tests.simulator.world import World
+
+
+def check(world: World) -> None:
+    """Raises Violation for the first promise that was broken."""
+    if world.violation is not None:
+        raise world.violation
+    expected = Expected()
+    results = {root.number: outcome(root, expected) for root in world.roots}
+    _replies(world, results)
+    logs = {key: _log_of(world, key) for key in KEYS}
+    _logs(world, expected, logs)
+    _order(world, expected, logs)
+    _effects(world, expected)
+    _nothing_left(world)
+
+
+def _replies(world: World, results: dict[int, Any]) -> None:
+    """P1, K1: each request has one outcome, the right one, and each client was told."""
+    from tests.simulator.world import NAMES
+
+    by_token: dict[str, list[Any]] = defaultdict(list)
+    for record in world.log.partitions[NAMES.replies, 0]:
+        reply = codec.decode_reply(record.value)
+        told = ["failed", reply.failure.code] if reply.failure is not None else unpack(reply.result)
+        by_token[reply.request.decode()].append(told)
+    for root in world.roots:
+        if root.raw:
+            continue
+        told = by_token[root.token]
+        if not told:
+            raise Violation("P1", f"{root.token} was never answered")
+        if root.handler == "look":
+            _looks(world, root, told)
+        elif any(one != results[root.number] for one in told):
+            raise Violation("P1", f"{root.token} was answered with {told}, not with {results[root.number]}")
+
+
+def _looks(world: World, root: Root, told: list[Any]) -> None:
+    for _, mark in told:
+        if mark is not None and mark not in world.store.committed_marks:
+            raise Violation("R12", f"{root.token} was answered with {mark}, which no commit holds")
+    if not world.fell_back and len({mark for _, mark in told}) > 1:
+        raise Violation("P1", f"{root.token} was answered in more than one way: {told}")
+
+
+def _log_of(world: World, key: str) -> list[tuple[str, str]]:
+    from tests.simulator.world import SHARDS
+
+    for shard in SHARDS:
+        if shard.service == OBJECT:
+            found = world.store.read(shard, ("HGETALL", keys.state(key))).get(b"log")
+            if found:
+                return [(token, word) for token, word in unpack(found)]
+    return []
+
+
+def _logs(world: World, expected: Expected, logs: dict[str, list[tuple[str, str]]]) -> None:
+    """P2, P4, K2, K3: everything ran exactly once, on its key, one after the other."""
+    begun: dict[str, str] = {}
+    for key, log in logs.items():
+        running = ""
+        for token, word in log:
+            if word == "end":
+                if running != token:
+                    raise Violation("P2", f"{key}: {token} ends while {running or 'nothing'} runs")
+                running = ""
+                continue
+            if running and expected.logged.get(running, ("", True))[1]:
+                raise Violation("P2", f"{key}: {token} begins while {running} runs")
+            if token in begun:
+                raise Violation("K2", f"{token} ran twice")
+            begun[token] = key
+            running = token
+    for token, (key, _) in expected.logged.items():
+        if begun.get(token) != key:
+            raise Violation("K1", f"{token} never ran on {key}")
+    thrown = Counter(token.partition("!")[0] for token in begun if "!" in token)
+    for place in expected.thrown:
+        if not thrown[place] or (thrown[place] > 1 and not world.fell_back):
+            raise Violation("K1", f"the call of {place} ran {thrown[place]} times")
+    unknown = [token for token in begun if token not in expected.logged and token.partition("!")[0] not in expected.thrown]
+    if unknown:
+        raise Violation("K1", f"{unknown} ran, and nobody asked for it")
+
+
+def _order(world: World, expected: Expected, logs: dict[str, list[tuple[str, str]]]) -> None:
+    """P2, K2: on each key in topic order, and in the order of each sender."""
+    topic = _topic_order(world)
+    for key, log in logs.items():
+        ran = [token for token, word in log if word == "begin"]
+        wanted = [token for token in topic.get(key, []) if token in set(ran)]
+        if ran != wanted:
+            raise Violation("P2", f"{key}: ran {ran}, accepted in the order {wanted}")
+        place = {token: index for index, token in enumerate(ran)}
+        for at, earlier, later in expected.order:
+            if at == key and place[earlier] > place[later] and not world.fell_back:
+                raise Violation("P2", f"{key}: {later} ran before {earlier}, sent in the other order")
+
+
+def _topic_order(world: World) -> dict[str, list[str]]:
+    from tests.simulator.world import NAMES, PARTITIONS, SHARDS
+
+    order: dict[str, list[str]] = defaultdict(list)
+    for shard in SHARDS:
+        if shard.service != OBJECT:
+            continue
+        seen: set[str] = set()
+        for record in world.log.partitions[NAMES.invocations(OBJECT), shard.partition]:
+            key, token, partition = _addressed(record)
+            if partition(PARTITIONS) == shard.partition and token not in seen:
+                seen.add(token)
+                order[key].append(token)
+    return order
+
+
+def _addressed(record: Any) -> Any:
+    from barnabas.contract.ids import InvocationId
+
+    if raw.is_raw(record.headers):
+        from tests.simulator.world import TOPIC_ID
+
+        found: Invocation = raw.parse_raw(
+            OBJECT, record.key, record.value, record.headers, keyed=True, topic_id=TOPIC_ID, partition=0, offset=record.offset
+        )
+    else:
+        found = codec.decode_invocation(record.value)
+    return found.key, unpack(found.payload)[0], InvocationId(found.id).partition
+
+
+def _effects(world: World, expected: Expected) -> None:
+    """K4: every step has acted."""
+    for me in expected.effects:
+        if not world.effects[me]:
+            raise Violation("K4", f"the step {me} never acted")
+
+
+def _nothing_left(world: World) -> None:
+    """K5: no lock, timer, outbox entry or journal is left in the store, and only what was meant to is a dead letter."""
+    from tests.simulator.world import NAMES, SHARDS
+
+    for shard in SHARDS:
+        for place in (keys.LIVE, keys.INPUTS, keys.OUTBOX, keys.SPILL, keys.SPILL_COUNTS):
+            left = world.store.read(shard, ("HGETALL", place))
+            if left:
+                raise Violation("K5", f"{shard}: {place.decode()} still has {list(left)[:3]}")
+        if world.store.read(shard, ("ZRANGE", keys.TIMERS, 0, -1)):
+            raise Violation("K5", f"{shard}: timers are left")
+        _no_journals(world, shard)
+    for record in world.log.partitions[NAMES.dead_letters, 0]:
+        letter: DeadLetter = codec.decode_dead_letter(record.value)
+        if letter.reason not in ("undeliverable", "stale-label"):
+            raise Violation("K1", f"a dead letter: {letter.reason}: {letter.detail}")
+
+
+def _no_journals(world: World, shard: Any) -> None:
+    for suffix in world.store._shards.get(shard, {}):
+        if suffix[:2] in (b"j:", b"sp"):
+            raise Violation("K5", f"{shard}: {suffix!r} is left")

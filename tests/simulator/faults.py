@@ -1,0 +1,109 @@
+"""What goes wrong. Each returns whether it could happen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.simulator.world import World
+
+
+def crash(world: World) -> bool:
+    """A worker is gone (F1-F4)."""
+    member = world.some(world.members)
+    if member is None:
+        return False
+    world.say(f"FAULT {member.name} dies")
+    world.crash(member)
+    return True
+
+
+def crash_midway(world: World) -> bool:
+    """A worker is gone after some of the effects of a turn (F5)."""
+    member = world.some([one for one in world.awake if one.fuse is None])
+    if member is None:
+        return False
+    member.fuse = world.random.randrange(4)
+    world.say(f"FAULT {member.name} will die after {member.fuse} effects")
+    return True
+
+
+def freeze(world: World) -> bool:
+    """A worker stops for a while and knows nothing of it (F9)."""
+    member = world.some(world.awake)
+    if member is None or len(world.awake) == 1:
+        return False
+    world.say(f"FAULT {member.name} is frozen")
+    member.frozen = True
+    others = world.awake
+    for shard, owner in list(world.assigned.items()):
+        if owner is member and world.random.random() < 0.6:
+            world.assign(shard, world.random.choice(others))
+    return True
+
+
+def rebalance(world: World) -> bool:
+    """The group moves a shard, or takes it away and gives it back (F12, F13, F58)."""
+    shard = world.random.choice(list(world.assigned))
+    member = world.random.choice(world.members)
+    world.say(f"FAULT the group gives {shard} to {member.name}")
+    world.assign(shard, member)
+    return True
+
+
+def cut_line(world: World) -> bool:
+    """A worker's connection to the store breaks: no reply comes, requests are lost or arrive late (F57)."""
+    busy = {id(one.member): one.member for one in [*world.wire, *world.answers] if not one.member.frozen}
+    member = world.some(list(busy.values()))
+    if member is None:
+        return False
+    world.say(f"FAULT {member.name} loses its connection to the store")
+    world.drop_requests(member, told=True)
+    if world.random.random() < 0.5:
+        for tenure in member.tenures.values():
+            tenure.doubt(world.now)
+    return True
+
+
+def close_store(world: World) -> bool:
+    """The store does not answer for a while (F17)."""
+    if world.store_closed:
+        return False
+    world.say("FAULT the store does not answer")
+    world.store_closed = True
+    return True
+
+
+def end_session(world: World) -> bool:
+    """A record cannot be delivered for now: a producer session is over (F59)."""
+    member = world.some([one for one in world.awake if one.session is not None and (one.session.places() or one.session.written)])
+    if member is None:
+        return False
+    world.say(f"FAULT a delivery of {member.name} fails")
+    world.rules.delivery_failed(world, member)
+    return True
+
+
+def repeat(world: World) -> bool:
+    """A client writes a request again that it has written before (F19)."""
+    written = [root for root in world.roots if root.produced and not root.raw]
+    if not written:
+        return False
+    from tests.simulator.world import write_request
+
+    world.say("FAULT a client repeats itself")
+    write_request(world, world.random.choice(written))
+    return True
+
+
+def fall_back(world: World) -> bool:
+    """The store loses its latest commits (F6, F63)."""
+    if len(world.photographs) < 2:
+        return False
+    world.say("FAULT the store falls back")
+    world.store.fall_back(world.random.choice(world.photographs))
+    world.fell_back = True
+    if world.random.random() < 0.3:
+        for member in list(world.awake):
+            world.drop_requests(member, told=True)
+    return True

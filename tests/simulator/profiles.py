@@ -1,0 +1,50 @@
+"""Kinds of worlds: which faults happen how often, what programs run, how tight the limits are. All are part of the budget, and
+all must be clean with every rule on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tests.simulator.workload import Mix
+
+PROGRAMS = {
+    "call": 5, "two": 2, "send": 5, "step": 3, "dice": 1, "sleep": 2, "mark": 2, "show": 2, "flaky": 1, "fail": 1, "big": 1,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """`faults`: weight of each, by the name of its function in `faults.py`; `rate`: faults per event."""
+
+    name: str
+    faults: dict[str, int]
+    rate: float = 0.05
+    events: int = 220  # with faults; then everything is let run to its end
+    members: int = 2
+    mix: Mix = field(default_factory=lambda: Mix(PROGRAMS))
+    limits: dict[str, int] = field(default_factory=dict)  # besides those drawn by lot
+    max_active: int = 3  # attempts and steps at work before a member holds back
+    kept_leases: int = 64
+
+
+CRASHES = {"crash": 3, "crash_midway": 3, "freeze": 2, "rebalance": 3}
+LINES = {"cut_line": 4, "close_store": 1, "end_session": 4}
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile("calm", {"repeat": 1}, rate=0.02, events=150),
+        Profile("crashes", CRASHES | LINES | {"repeat": 2}),
+        Profile("groups", {"rebalance": 5, "freeze": 4, "cut_line": 2, "repeat": 1}, rate=0.08, members=3),
+        Profile("lines", LINES | {"rebalance": 1, "crash": 1}, rate=0.1),
+        Profile("leases", CRASHES | LINES, rate=0.12, kept_leases=2),
+        Profile(
+            "narrow", CRASHES | LINES | {"repeat": 6}, rate=0.06,
+            mix=Mix(PROGRAMS | {"sleep": 4}, roots=(5, 9), keys=2, length=2),
+            limits={"queued": 1, "refill": 1}, max_active=2,
+        ),
+        Profile("fallback", {"fall_back": 3, "repeat": 1} | CRASHES | LINES, mix=Mix(PROGRAMS | {"dice": 4})),
+        Profile("idle", {"fall_back": 3}, rate=0.02, events=260),
+    )
+}  # fmt: skip

@@ -1,0 +1,97 @@
+"""From flags, the app and `BARNABAS_...` variables to settings, and from an error to a sentence and an exit code.
+
+A flag wins over what the app says, the app over a variable, a variable over the default.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Final
+
+import typer
+from pydantic import ValidationError
+
+from barnabas.cli.loading import AppNotFound, load_app
+from barnabas.sdk.app import App
+from barnabas.worker.settings import Settings
+
+FAILED: Final = 1
+CANNOT_START: Final = 2
+DEFAULT_NAMESPACE: Final = "barnabas"
+
+AppArgument = Annotated[str, typer.Argument(metavar="APP", help="The app, as module:attribute.")]
+KafkaOption = Annotated[
+    str | None, typer.Option("--kafka", envvar="BARNABAS_KAFKA", help="Bootstrap servers, host:port,...")
+]
+NamespaceOption = Annotated[
+    str | None, typer.Option("--namespace", help="Prefix of topics and store keys. Else BARNABAS_NAMESPACE.")
+]
+
+
+def app_named(target: str) -> App:
+    """The app, or the end of the process with code 2 and one sentence."""
+    try:
+        return load_app(target)
+    except (AppNotFound, ValueError) as error:
+        refuse(str(error))
+
+
+def refuse(message: str, code: int = CANNOT_START) -> Any:
+    """End the command with a sentence on stderr."""
+    typer.echo(f"barnabas: {message}", err=True)
+    raise typer.Exit(code)
+
+
+def namespace_of(flag: str | None, app: App | None = None) -> str:
+    """Which installation is meant."""
+    of_app = None if app is None else app.namespace
+    return flag or of_app or os.environ.get("BARNABAS_NAMESPACE") or DEFAULT_NAMESPACE
+
+
+def bootstrap_of(flag: str | None) -> str:
+    """Where Kafka is, or the end of the process."""
+    return flag or refuse("where is Kafka? Set BARNABAS_KAFKA=host:port, or start a broker with: barnabas stack up")
+
+
+def settings_of(app: App, namespace: str | None, **flags: Any) -> Settings:
+    """A worker's settings; flags that are None were not given. Ends the process where something is missing."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    if app.group is not None:
+        given.setdefault("group", app.group)
+    try:
+        return Settings(namespace=namespace_of(namespace, app), **given)
+    except ValidationError as error:
+        return refuse("; ".join(_complaint(item["loc"], item["msg"]) for item in error.errors()))
+
+
+def _complaint(place: tuple[int | str, ...], message: str) -> str:
+    name = f"BARNABAS_{'_'.join(map(str, place)).upper()}"
+    if message == "Field required":
+        return f"{name} is not set (barnabas stack up starts servers and prints both)"
+    return f"{name}: {message}"
+
+
+def log_to_stderr(level: str) -> None:
+    """One line a record. Raises typer.Exit for a level that there is not."""
+    names = logging.getLevelNamesMapping()
+    if level.upper() not in names:
+        refuse(f"there is no log level '{level}': use one of {', '.join(sorted(names, key=names.__getitem__))}")
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=names[level.upper()],
+        format="%(asctime)s %(levelname)-8s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+    )
+
+
+@contextmanager
+def explained(*outages: type[Exception]) -> Iterator[None]:
+    """Turn these errors into a sentence and code 2."""
+    try:
+        yield
+    except outages as error:
+        refuse(str(error))

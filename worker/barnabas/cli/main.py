@@ -1,0 +1,54 @@
+"""The command line, `barnabas`: the composition root, the one place that reads settings and picks adapters."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
+
+from barnabas.cli import doctor, stack, topics
+from barnabas.cli.dev import dev
+from barnabas.cli.invoke import invoke
+from barnabas.cli.worker import worker
+
+app = typer.Typer(
+    help="Durable calls, messages and delays for Python services on Kafka and Redis.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(worker)
+app.command()(invoke)
+app.command()(dev)
+app.add_typer(topics.app, name="topics")
+app.add_typer(stack.app, name="stack")
+app.add_typer(doctor.app)
+
+
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    try:
+        typer.echo(version("barnabas"))
+    except PackageNotFoundError:  # run from the source tree without being installed
+        typer.echo("unknown: the package is not installed")
+    raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """What comes before the command."""
+
+
+def main() -> None:
+    """Entry point of the script `barnabas`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

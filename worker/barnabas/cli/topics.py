@@ -1,0 +1,116 @@
+"""`barnabas topics plan|apply|list`: the topics that an app needs, compared with the cluster's and created."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from barnabas.cli import configuring
+from barnabas.cli.configuring import AppArgument, KafkaOption, NamespaceOption
+from barnabas.cli.topic_setup import Comparison, WrongPartitions, apply, compare
+from barnabas.contract.topics import ConfigDiffers, Create, PartitionsDiffer, Step
+from barnabas.log.kafka_admin import KafkaAdmin
+from barnabas.log.port import LogUnavailableError
+from barnabas.log.settings import KafkaSettings
+
+app = typer.Typer(help="Compare and create the topics that an app needs.", no_args_is_help=True)
+
+_REQUEST_SECONDS = 10.0
+PartitionsOption = Annotated[
+    int | None,
+    typer.Option("--partitions", min=1, help="Partitions of every service; as they are, or 8, unless given."),
+]
+
+
+@app.command("plan")
+def plan_(
+    target: AppArgument,
+    partitions: PartitionsOption = None,
+    kafka: KafkaOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """Say what `apply` would do. Ends with 1 if it would refuse."""
+    _, found = _compared(target, kafka, namespace, partitions)
+    _print_steps(found)
+    if any(isinstance(step, PartitionsDiffer) for step in found.steps):
+        raise typer.Exit(configuring.FAILED)
+
+
+@app.command("apply")
+def apply_(
+    target: AppArgument,
+    partitions: PartitionsOption = None,
+    kafka: KafkaOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """Create what is missing and set what differs. Refuses, with 1, where partition counts differ."""
+    admin, found = _compared(target, kafka, namespace, partitions)
+    _print_steps(found)
+    try:
+        with configuring.explained(LogUnavailableError, ValueError):
+            asyncio.run(apply(admin, found))
+    except WrongPartitions as error:
+        configuring.refuse(str(error), configuring.FAILED)
+
+
+@app.command("list")
+def list_(target: AppArgument, kafka: KafkaOption = None, namespace: NamespaceOption = None) -> None:
+    """Show the app's topics as they are."""
+    _, found = _compared(target, kafka, namespace, None)
+    table = Table("topic", "partitions", "retention", "max. record")
+    for topic in found.topics:
+        if topic not in found.existing:
+            table.add_row(topic, "[red]missing[/]", "", "")
+            continue
+        count, config = found.existing[topic]
+        table.add_row(topic, str(count), _days(config["retention.ms"]), f"{int(config['max.message.bytes']) >> 10} KiB")
+    Console().print(table)
+
+
+def _compared(
+    target: str, kafka: str | None, namespace: str | None, partitions: int | None
+) -> tuple[KafkaAdmin, Comparison]:
+    served = configuring.app_named(target)
+    bootstrap = configuring.bootstrap_of(kafka)
+    admin = KafkaAdmin(KafkaSettings(bootstrap=bootstrap, request_seconds=_REQUEST_SECONDS))
+    with configuring.explained(LogUnavailableError, ValueError):
+        return admin, asyncio.run(compare(admin, configuring.namespace_of(namespace, served), served, partitions))
+    raise AssertionError("explained() ends the command")
+
+
+def _print_steps(found: Comparison) -> None:
+    steps = {step.topic: step for step in found.steps if not isinstance(step, ConfigDiffers)}
+    changes = {step.topic: step for step in found.steps if isinstance(step, ConfigDiffers)}
+    table = Table("", "topic", "partitions", "settings")
+    for topic in found.topics:
+        step: Step | None = steps.get(topic) or changes.get(topic)
+        count = str(found.existing[topic][0]) if topic in found.existing else ""
+        table.add_row(*_row(step, topic, count))
+    Console().print(table)
+
+
+def _row(step: Step | None, topic: str, count: str) -> tuple[str, str, str, str]:
+    match step:
+        case Create():
+            return (
+                "[green]create[/]",
+                topic,
+                str(step.partitions),
+                "\n".join(f"{k}={v}" for k, v in step.config.items()),
+            )
+        case ConfigDiffers():
+            changes = [f"{name}: {found} -> {wanted}" for name, (found, wanted) in step.differences.items()]
+            return "[yellow]change[/]", topic, count, "\n".join(changes)
+        case PartitionsDiffer():
+            return "[red]refuse[/]", topic, f"{step.found}, declared {step.declared}", ""
+        case None:
+            return "as declared", topic, count, ""
+
+
+def _days(milliseconds: str) -> str:
+    value = int(milliseconds)
+    return "for ever" if value < 0 else f"{value / 86_400_000:g} days"
