@@ -41,14 +41,14 @@ format: $(READY) ## let ruff put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## throughput of one worker beside the bare loop  (COUNT=50000)
-	@$(call with_stack,bench,$(BIN)/python -m bench.throughput --count $(COUNT))
+bench: $(READY) ## throughput and latency beside loops without a runtime, and the flights  (COUNT=50000)
+	@$(BIN)/python -m bench --count $(COUNT)
 
 simulate: $(READY) ## the engine under random crashes, in memory  (SECONDS=60, SEED=n to repeat a run)
 	@$(BIN)/python -m tests.simulator --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 chaos: $(READY) ## crash scenarios at full length on real servers  (SCENARIO=F9|...|all, SEED=n)
-	@$(call with_stack,chaos,$(BIN)/python -m tests.chaos $(SCENARIO) $(if $(SEED),--seed $(SEED)))
+	@$(BIN)/python -m tests.chaos $(SCENARIO) $(if $(SEED),--seed $(SEED))
 
 stack-up: $(READY) ## a broker and a store that stay; prints the variables for your shell
 	@$(BIN)/barnabas stack up
@@ -60,17 +60,6 @@ clean: ## remove what was made here: environment, caches, data of the dev stack
 	@if [ -d .barnabas ] && [ -x $(BIN)/barnabas ]; then $(BIN)/barnabas stack down; fi
 	rm -rf $(VENV) .barnabas build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
-
-# $(call with_stack,NAME,COMMAND): run it with the servers of the environment, or else with a stack of its own that ends with it.
-define with_stack
-if [ -z "$${BARNABAS_KAFKA:-}" ] || [ -z "$${BARNABAS_REDIS:-}" ]; then \
-	data=$$(mktemp -d); \
-	trap '$(BIN)/barnabas stack down --data "$$data" && rm -rf "$$data"' EXIT; \
-	servers=$$($(BIN)/barnabas stack up --data "$$data"); \
-	eval "$$servers"; \
-fi; \
-$(2)
-endef
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) > /dev/null || { \

@@ -1,6 +1,6 @@
 """The services of the flights demo: planes and airports keep running totals, carriers rate single flights.
 
-    barnabas dev examples.flights.app:app
+barnabas dev examples.flights.app:app
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ LATE_MINUTES = 15
 async def depart(ctx: ObjectContext, flight: Flight) -> Totals:
     """Count one departure of this plane: have the carrier rate it, tell the airport, keep the new totals."""
     rating = await ctx.service_call(rate, flight)
-    ctx.object_send(
-        departed, flight.origin, Departure(carrier=flight.carrier, delay=flight.delay, rating=rating)
-    )
+    ctx.object_send(departed, flight.origin, Departure(carrier=flight.carrier, delay=flight.delay, rating=rating))
     so_far = await ctx.get("totals", type_hint=Totals) or Totals()
     totals = Totals(
         flights=so_far.flights + 1,

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 
+from pydantic import BaseModel
+
 from barnabas.contract.partitioning import partition_hash, partition_of
 from barnabas.store import keys
 from barnabas.store.port import Shard
 from barnabas.store.redis import RedisStore
 from examples.flights.expected import Expected
 from examples.flights.models import CarrierTotals, Totals
-from pydantic import BaseModel
 
 _KEYS_AT_ONCE = 500
 

@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
 from barnabas import Client
 from barnabas.contract.topics import TopicNames
 from barnabas.devstack.stack import Addresses
@@ -23,8 +26,6 @@ from examples.flights.namespace import Namespace
 from examples.flights.report import Run
 from examples.flights.watch import Standing, Watch
 from examples.flights.workers import Workers
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 WORKERS = 2
 #: A killed worker's shards move after 6 s; ten times that without any progress is no longer a pause.
@@ -43,9 +44,15 @@ class Job:
     """One run of the flights in a namespace that has its topics. `kill`: one worker dies halfway."""
 
     def __init__(
-        self, console: Console, addresses: Addresses, namespace: Namespace, flights: list[Flight], *, kill: bool
+        self,
+        console: Console,
+        addresses: Addresses,
+        namespace: Namespace,
+        partitions: Mapping[str, int],
+        flights: list[Flight],
+        *,
+        kill: bool,
     ) -> None:
-        names = TopicNames(namespace.name)
         self._console = console
         self._addresses = addresses
         self._namespace = namespace
@@ -53,9 +60,9 @@ class Job:
         self._kill = kill
         self._killed_at: int | None = None
         self._invocations = len(app.services) * len(flights)
-        self._partitions = {service: namespace.partitions(names.invocations(service)) for service in app.services}
+        self._partitions = partitions
         self._store = RedisStore(addresses.redis, namespace.name)
-        self._watch = Watch(self._store, namespace.admin, names, self._partitions)
+        self._watch = Watch(self._store, namespace.admin, TopicNames(namespace.name), partitions)
 
     async def run(self, logs: Path) -> Run:
         """Have the workers do everything; returns when nothing is left to do and they have ended.

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from barnabas.contract.topics import Create, plan
+from confluent_kafka.admin import AdminClient
+from redis import Redis
+
+from barnabas.cli.topic_setup import apply, compare
+from barnabas.contract.topics import TopicNames
 from barnabas.devstack.stack import Addresses
 from barnabas.log.kafka_admin import KafkaAdmin
 from barnabas.log.settings import KafkaSettings
-from confluent_kafka.admin import AdminClient
 from examples.flights.app import app
-from redis import Redis
 
 _SECONDS = 15.0
 _KEYS_AT_ONCE = 1_000
@@ -25,26 +27,26 @@ class Namespace:
     def __init__(self, addresses: Addresses) -> None:
         self.name = f"flights-{uuid4().hex[:8]}"
         self._addresses = addresses
-        self._creations = [
-            step for step in plan(self.name, dict.fromkeys(app.services), {}) if isinstance(step, Create)
-        ]
+        self._topics: list[str] = []
         self.admin = KafkaAdmin(KafkaSettings(bootstrap=addresses.kafka))
 
     async def create(self) -> None:
-        """Make the topics. Raises LogUnavailableError."""
-        for step in self._creations:
-            await self.admin.create(step.topic, step.partitions, step.config)
+        """Make the topics, as `barnabas topics apply` does. Raises LogUnavailableError."""
+        found = await compare(self.admin, self.name, app)
+        self._topics = found.topics
+        await apply(self.admin, found)
 
-    def partitions(self, topic: str) -> int:
-        """How many partitions one of the namespace's topics has."""
-        return next(step.partitions for step in self._creations if step.topic == topic)
+    async def partitions(self) -> dict[str, int]:
+        """How many partitions the topics of each service have. Raises LogUnavailableError."""
+        names = TopicNames(self.name)
+        counts = await self.admin.partitions(self._topics)
+        return {service: counts[names.invocations(service)] for service in app.services}
 
     def remove(self) -> None:
         """Delete topics, consumer group and keys; the workers must have ended. Blocks for up to some seconds."""
         kafka = AdminClient({"bootstrap.servers": self._addresses.kafka, "log_level": 2})
-        topics = [step.topic for step in self._creations]
-        waits = list(kafka.delete_topics(topics, operation_timeout=_SECONDS).values())
-        waits += kafka.delete_consumer_groups([f"{self.name}.workers"]).values()
+        waits = list(kafka.delete_topics(self._topics, request_timeout=_SECONDS).values()) if self._topics else []
+        waits += kafka.delete_consumer_groups([f"{self.name}.workers"], request_timeout=_SECONDS).values()
         with Redis.from_url(self._addresses.redis) as store:
             batch: list[bytes] = []
             # The braces are those of the hash tags that all keys of a namespace begin with.
@@ -56,4 +58,4 @@ class Namespace:
             if batch:
                 store.unlink(*batch)
         for wait in waits:
-            wait.exception(_SECONDS)  # what was never made cannot be deleted, and what stays does no harm
+            wait.exception(_SECONDS + 1)  # what was never made cannot be deleted, and what stays does no harm

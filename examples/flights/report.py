@@ -1,4 +1,4 @@
-"""The demo's table for people: the busiest planes, airports and carriers, and what the run came to. No I/O but print."""
+"""The demo's tables: the busiest planes, airports and carriers, and what the run came to. Prints, no other I/O."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rich.console import Console
+from rich.table import Table
+
 from examples.flights.data import Departures
 from examples.flights.expected import Expected
 from examples.flights.models import CarrierTotals, Totals
-from rich.console import Console
-from rich.table import Table
 
 _TOP = 5
 
@@ -26,7 +27,7 @@ class Run:
 
 
 def show(console: Console, departures: Departures, totals: Expected, carriers: Mapping[str, str], run: Run) -> None:
-    """Print the tables. `totals` are those that were read from the store, `carriers` the names by code."""
+    """Print the tables. `totals` are those that the check found right; `carriers` the names by code."""
     console.print(_planes(totals.planes))
     console.print(_airports(totals.airports))
     console.print(_carriers(totals.airports, carriers))
@@ -52,7 +53,11 @@ def _airports(airports: Mapping[str, Mapping[str, CarrierTotals]]) -> Table:
     for name, carriers in sorted(airports.items()):
         total = _sum(*carriers.values())
         table.add_row(
-            name, f"{total.departures:,}", _share(total), f"{total.delay / total.departures:.1f} each", str(len(carriers))
+            name,
+            f"{total.departures:,}",
+            _share(total),
+            f"{total.delay / total.departures:.1f} each",
+            str(len(carriers)),
         )
     return table
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
-from asyncio.subprocess import DEVNULL, STDOUT, Process
+from asyncio.subprocess import PIPE, STDOUT, Process
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from barnabas.cli.worker import worker_command
 from barnabas.devstack.stack import Addresses
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -59,9 +59,8 @@ class Workers:
         log = self._logs / f"worker-{self._started}.log"
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "barnabas.cli.main", "worker", _APP),
-                stdin=DEVNULL,
+                *worker_command(_APP, "info"),
+                stdin=PIPE,  # held open: when this process is gone, however it went, the workers end by themselves
                 stdout=output,
                 stderr=STDOUT,
                 env=self._environment,

@@ -13,22 +13,24 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import barnabas
 from barnabas.devstack.process import wait_until
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = Path(barnabas.__file__).parents[1]  # the workers run the code that the tests import
 READY_SECONDS = 30.0
 
 
 class WorkerProcess:
-    """One worker, running `tests.chaos.runner`."""
+    """`barnabas worker` with the app of `app.py`."""
 
     def __init__(self, environment: Mapping[str, str], output: Path) -> None:
         self.output = output
         with output.open("wb") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.chaos.runner"],
+                [sys.executable, "-m", "barnabas.cli.main", "worker", "tests.chaos.app:app"],
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": f"{ROOT / 'worker'}{os.pathsep}{ROOT}", **environment},
+                env={**os.environ, "PYTHONPATH": f"{PACKAGE}{os.pathsep}{ROOT}", **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -41,7 +43,7 @@ class WorkerProcess:
         readable, _, _ = select.select([self._process.stdout], [], [], READY_SECONDS)
         assert readable, f"worker {self.pid} was not ready after {READY_SECONDS} s\n{self.words()}"
         line = self._process.stdout.readline()
-        assert line == b"ready\n" or self.wait(5) == -signal.SIGKILL, f"worker {self.pid} did not start\n{self.words()}"
+        assert line.startswith(b"ready") or self.wait(5) == -signal.SIGKILL, f"worker {self.pid} did not start\n{self.words()}"
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, unless it has ended."""
@@ -61,8 +63,8 @@ class WorkerProcess:
 
     def wait_stopped(self, seconds: float) -> None:
         """Until it has frozen at its failpoint."""
-        stat = Path(f"/proc/{self.pid}/stat")
-        frozen = wait_until(lambda: stat.read_text().rsplit(")", 1)[1].split()[0] == "T", seconds)
+        how = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+        frozen = wait_until(lambda: os.waitid(os.P_PID, self.pid, how) is not None, seconds)
         assert frozen, f"worker {self.pid} was to freeze at a failpoint\n{self.words()}"
 
     def is_running(self) -> bool:

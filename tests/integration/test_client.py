@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from uuid import uuid4
 
-import barnabas
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from pydantic import BaseModel
+
+import barnabas
 from barnabas.client.client import Client
 from barnabas.client.errors import ClientClosed, KafkaUnreachable, RequestTooLarge, UnknownNamespace, UnknownService
 from barnabas.contract.codec import decode_invocation, encode_reply
@@ -20,7 +22,6 @@ from barnabas.contract.topics import TopicNames
 from barnabas.devstack.stack import Addresses
 from barnabas.log.kafka_admin import KafkaAdmin
 from barnabas.log.settings import KafkaSettings
-from pydantic import BaseModel
 
 PARTITIONS = 3
 Answer = Callable[[Invocation], Awaitable[list[Reply]]]

@@ -85,6 +85,7 @@ class Member:
         self.steps: list[tuple[ShardEngine, Step]] = []
         self.fuse: int | None = None  # effects until the process dies
         self.holding = False
+        self._in_turn = False
         self._last_tidy = 0
         self._states_under_way: dict[ShardEngine, int] = {}
         self._lookups: dict[ShardEngine, deque[tuple[Any, Any]]] = {}
@@ -92,6 +93,13 @@ class Member:
     # -- turns (worker/driver.py)
 
     def turn(self) -> None:
+        self._in_turn = True
+        try:
+            self._turn()
+        finally:
+            self._in_turn = False
+
+    def _turn(self) -> None:
         now = self.world.now
         inbox, self.inbox = self.inbox, []
         for batch in inbox:
@@ -109,6 +117,11 @@ class Member:
                 tenure.gather(now)
                 self._execute(shard, tenure)
         self.world.rules.adjust(self)
+
+    def look_at_clock(self) -> None:
+        """What comes in between turns finds the engines at the right time (driver.between_turns)."""
+        for engine in self.engines():
+            engine.now = self.world.now
 
     def _take_in(self, batch: Batch, now: int) -> None:
         service, kind = self.world.names.service_of(batch.topic) or ("", "")
@@ -158,7 +171,7 @@ class Member:
     def _execute(self, shard: Shard, tenure: Tenure) -> None:
         while effects := tenure.drain():
             for effect in effects:
-                if self.fuse is not None:
+                if self.fuse is not None and self._in_turn:
                     self.fuse -= 1
                     if self.fuse < 0:
                         raise Crash
@@ -332,6 +345,7 @@ class Member:
                 engine.on_delivered([number])
 
     def on_session_over(self, undeliverable: list[tuple[ShardEngine, int, UndeliverableError]]) -> None:
+        self.look_at_clock()
         for engine, number, why in undeliverable:
             if not engine.closed:
                 engine.on_undeliverable(number, str(why))

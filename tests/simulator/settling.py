@@ -46,11 +46,11 @@ def _until_quiet(world: World) -> None:
 
     for _ in range(ROUNDS):
         busy = False
+        for member in list(world.members):
+            events.take_turn(world, member)
         for event in (events.hear, events.hear_signals, events.reopen, events.step, events.step_over, events.fetch):
             while world.do(event):
                 busy = True
-        for member in list(world.members):
-            events.take_turn(world, member)
         for event in (events.serve, events.answer, events.write, events.acknowledge):
             while world.do(event):
                 busy = True

@@ -136,7 +136,9 @@ async def _sleep(ctx: Any, me: str, ms: int) -> None:
 
 
 async def _mark(ctx: Any, me: str) -> None:
-    ctx.set("mark", f"{me}!{scene.world.count()}".encode(), BYTES)
+    mark = f"{me}!{scene.world.count()}".encode()
+    scene.world.store.mark_made(ctx._host, mark)
+    ctx.set("mark", mark, BYTES)
 
 
 async def _show(ctx: Any, me: str) -> str:

@@ -180,6 +180,7 @@ class World:
         """The group has decided; its members hear of it when they get to it."""
         before = self.assigned.get(shard)
         if before is not None and not before.gone:
+            before.reading.pop((NAMES.invocations(shard.service), shard.partition), None)
             before.told.append(("revoked", shard))
         self.assigned[shard] = member
         member.told.append(("assigned", shard))
@@ -243,9 +244,8 @@ class World:
             kind = next(drawn, None)
             if kind is None:
                 break
-            if self.random.random() < self.profile.rate:
+            if self.do(kind) and self.random.random() < self.profile.rate:
                 self._fault()
-            self.do(kind)
         settling.settle(self)
         checks.check(self)
 
@@ -431,6 +431,7 @@ def answer(world: World) -> bool:
     world.answers.remove(request)
     if not request.what.startswith("check"):
         world.say(f"{request.member.name}: hears of {request.what}")
+    request.member.look_at_clock()
     request.answer(request.results)
     return True
 
@@ -509,7 +510,8 @@ def step_over(world: World) -> bool:
     waiting = [index for index, (member, _) in enumerate(world.steps_done) if not member.frozen]
     if not waiting:
         return False
-    _, tell = world.steps_done.pop(world.random.choice(waiting))
+    member, tell = world.steps_done.pop(world.random.choice(waiting))
+    member.look_at_clock()
     tell()
     return True
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import barnabas
 import pytest
+
+import barnabas
 from barnabas.client.client import Client
 from barnabas.client.errors import ClientClosed
 

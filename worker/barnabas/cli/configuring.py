@@ -1,6 +1,7 @@
 """From flags, the app and `BARNABAS_...` variables to settings, and from an error to a sentence and an exit code.
 
-A flag wins over what the app says, the app over a variable, a variable over the default.
+What the app itself says about its namespace and group holds; a flag that says otherwise is refused. A flag wins over a
+variable, a variable over the default.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -33,39 +35,51 @@ NamespaceOption = Annotated[
 
 
 def app_named(target: str) -> App:
-    """The app, or the end of the process with code 2 and one sentence."""
+    """The app, or the end of the process with code 2."""
     try:
         return load_app(target)
-    except (AppNotFound, ValueError) as error:
+    except AppNotFound as error:
         refuse(str(error))
+    except Exception:  # the app's own code: whatever it is, its author wants to see where
+        traceback.print_exc()
+        refuse(f"'{target}' cannot be imported, see above")
 
 
-def refuse(message: str, code: int = CANNOT_START) -> Any:
+def refuse(message: str, code: int = CANNOT_START) -> NoReturn:
     """End the command with a sentence on stderr."""
     typer.echo(f"barnabas: {message}", err=True)
     raise typer.Exit(code)
 
 
 def namespace_of(flag: str | None, app: App | None = None) -> str:
-    """Which installation is meant."""
-    of_app = None if app is None else app.namespace
-    return flag or of_app or os.environ.get("BARNABAS_NAMESPACE") or DEFAULT_NAMESPACE
+    """Which installation is meant. Ends the process where the flag contradicts the app."""
+    if app is not None and app.namespace is not None:
+        _same("namespace", flag, app.namespace)
+        return app.namespace
+    return flag or os.environ.get("BARNABAS_NAMESPACE") or DEFAULT_NAMESPACE
 
 
 def bootstrap_of(flag: str | None) -> str:
     """Where Kafka is, or the end of the process."""
-    return flag or refuse("where is Kafka? Set BARNABAS_KAFKA=host:port, or start a broker with: barnabas stack up")
+    if not flag:
+        refuse("where is Kafka? Set BARNABAS_KAFKA=host:port, or start a broker with: barnabas stack up")
+    return flag
 
 
 def settings_of(app: App, namespace: str | None, **flags: Any) -> Settings:
     """A worker's settings; flags that are None were not given. Ends the process where something is missing."""
     given = {name: value for name, value in flags.items() if value is not None}
     if app.group is not None:
-        given.setdefault("group", app.group)
+        _same("group", given.get("group"), app.group)
     try:
         return Settings(namespace=namespace_of(namespace, app), **given)
     except ValidationError as error:
-        return refuse("; ".join(_complaint(item["loc"], item["msg"]) for item in error.errors()))
+        refuse("; ".join(_complaint(item["loc"], item["msg"]) for item in error.errors()))
+
+
+def _same(what: str, flag: str | None, of_app: str) -> None:
+    if flag is not None and flag != of_app:
+        refuse(f"the app has the {what} '{of_app}' in its code: --{what} {flag} cannot change it")
 
 
 def _complaint(place: tuple[int | str, ...], message: str) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import logging
 import shlex
 import signal
 import sys
-from asyncio.subprocess import Process
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -37,6 +36,7 @@ def dev(
     The worker starts again when a .py file below the current folder changes. Ctrl-C ends everything that was started.
     """
     configuring.log_to_stderr(log_level)
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
     app = configuring.app_named(target)
     signal.signal(signal.SIGTERM, _leave)  # also while the servers start
     try:
@@ -77,38 +77,50 @@ class _Run:
         self._command = command
         self._environment = environment
         self._reload = reload
-        self._stopping = asyncio.Event()
+        self._stopping = False
+        self._wake = asyncio.Event()  # a change, or the wish to stop
 
     async def run(self) -> int:
         """Returns after SIGTERM or SIGINT; without reloading also when the worker ends, with its code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        while True:
-            process = await asyncio.create_subprocess_exec(
-                *self._command, env=self._environment, stdin=asyncio.subprocess.PIPE, start_new_session=True
-            )
-            waits: list[asyncio.Future[object]] = [stopping]
-            waits.append(asyncio.ensure_future(self._changed() if self._reload else process.wait()))
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            waits[1].cancel()
-            code = await _end(process)
-            if self._stopping.is_set():
-                return 0
-            if not self._reload:
-                return code
+            loop.add_signal_handler(number, self._stop)
+        watching = asyncio.create_task(self._watch()) if self._reload else None
+        try:
+            while True:
+                code = await self._run_once()
+                if self._stopping or not self._reload:
+                    return 0 if self._stopping else code
+        finally:
+            if watching is not None:
+                watching.cancel()
+                await asyncio.wait([watching])
 
-    async def _changed(self) -> None:
+    async def _run_once(self) -> int:
+        """Run the worker until it is to end, or has ended by itself and something has changed since."""
+        if not self._stopping:
+            self._wake.clear()
+        process = await asyncio.create_subprocess_exec(
+            *self._command, env=self._environment, stdin=asyncio.subprocess.PIPE, start_new_session=True
+        )
+        ended = asyncio.create_task(process.wait())
+        woken = asyncio.create_task(self._wake.wait())
+        await asyncio.wait([ended, woken], return_when=asyncio.FIRST_COMPLETED)
+        if not woken.done() and self._reload:
+            typer.echo(f"the worker has ended with {process.returncode}, it starts again at the next change", err=True)
+            await woken
+        woken.cancel()
+        if process.returncode is None:
+            process.terminate()
+        return await ended
+
+    async def _watch(self) -> None:
         from watchfiles import PythonFilter, awatch  # part of the extra barnabas[dev]
 
-        async for changes in awatch(os.getcwd(), watch_filter=PythonFilter()):
-            names = sorted({os.path.relpath(path) for _, path in changes})
-            typer.echo(f"changed: {', '.join(names[:3])}", err=True)
-            return
+        async for changes in awatch(Path.cwd(), watch_filter=PythonFilter()):
+            typer.echo(f"changed: {', '.join(sorted({path for _, path in changes})[:3])}", err=True)
+            self._wake.set()
 
-
-async def _end(process: Process) -> int:
-    if process.returncode is None:
-        process.terminate()
-    return await process.wait()
+    def _stop(self) -> None:
+        self._stopping = True
+        self._wake.set()

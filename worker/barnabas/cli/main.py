@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
@@ -29,6 +28,8 @@ app.add_typer(doctor.app)
 def _print_version(wanted: bool) -> None:
     if not wanted:
         return
+    from importlib.metadata import PackageNotFoundError, version  # 50 ms that no other command needs
+
     try:
         typer.echo(version("barnabas"))
     except PackageNotFoundError:  # run from the source tree without being installed

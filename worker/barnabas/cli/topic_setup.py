@@ -1,4 +1,4 @@
-"""Compares the topics that an app needs with a cluster's, and makes them so. Used by the commands that may change topics."""
+"""Compares the topics that an app needs with a cluster's, and makes them so. For commands that may change topics."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def apply_(
 def list_(target: AppArgument, kafka: KafkaOption = None, namespace: NamespaceOption = None) -> None:
     """Show the app's topics as they are."""
     _, found = _compared(target, kafka, namespace, None)
-    table = Table("topic", "partitions", "retention", "max. record")
+    table = _table("topic", "partitions", "retention", "max. record")
     for topic in found.topics:
         if topic not in found.existing:
             table.add_row(topic, "[red]missing[/]", "", "")
@@ -85,7 +85,7 @@ def _compared(
 def _print_steps(found: Comparison) -> None:
     steps = {step.topic: step for step in found.steps if not isinstance(step, ConfigDiffers)}
     changes = {step.topic: step for step in found.steps if isinstance(step, ConfigDiffers)}
-    table = Table("", "topic", "partitions", "settings")
+    table = _table("", "topic", "partitions", "settings")
     for topic in found.topics:
         step: Step | None = steps.get(topic) or changes.get(topic)
         count = str(found.existing[topic][0]) if topic in found.existing else ""
@@ -113,4 +113,13 @@ def _row(step: Step | None, topic: str, count: str) -> tuple[str, str, str, str]
 
 def _days(milliseconds: str) -> str:
     value = int(milliseconds)
-    return "for ever" if value < 0 else f"{value / 86_400_000:g} days"
+    days = value / 86_400_000
+    return "for ever" if value < 0 else f"{days:g} day{'' if days == 1 else 's'}"
+
+
+def _table(*columns: str) -> Table:
+    """A table whose cells are folded where the terminal is narrow, never cut."""
+    table = Table()
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

@@ -7,8 +7,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 
 import typer
 
@@ -75,9 +75,10 @@ def worker_environment(settings: Settings) -> dict[str, str]:
         "BARNABAS_KAFKA": settings.kafka,
         "BARNABAS_REDIS": settings.redis.get_secret_value(),
         "BARNABAS_NAMESPACE": settings.namespace,
-        "BARNABAS_GROUP": settings.consumer_group,
         "BARNABAS_DRAIN_SECONDS": str(settings.drain_seconds),
     }
+    if settings.group is not None:
+        found["BARNABAS_GROUP"] = settings.group
     return os.environ | found
 
 
@@ -148,7 +149,7 @@ def _end_at_once() -> None:
     os._exit(configuring.FAILED)
 
 
-def _run(serving: "asyncio._CoroutineLike[int]") -> int:
+def _run(serving: Coroutine[Any, Any, int]) -> int:
     """Run on uvloop where it is installed (the extra `barnabas[fast]`)."""
     try:
         import uvloop

@@ -78,6 +78,8 @@ class ShardEngine:
         self.ended: list[Live] = []  # over since the last seal, and in the store
         self.spill_ops: list[tuple[Any, ...]] = []
         self.spilled_bytes = 0  # of records in the store
+        self.spilled_in = 0  # number of the commit that holds the latest spilled entry
+        self.unread: dict[str, int] = {}  # keys whose spilled entries must not be read before this commit is through
         self.offsets_moved = False
         self.waiting: dict[Live, int] = {}  # attempts that wait, by the time since when; the longest first
         self.steps_running = 0
@@ -269,7 +271,7 @@ class ShardEngine:
     def refill(self, key: str) -> None:
         """Read spilled work of this key again, if it is its turn."""
         lane = self.lanes.get(key)
-        if lane is not None and self.lanes.wants_refill(lane):
+        if lane is not None and self.lanes.wants_refill(lane) and key not in self.unread:
             lane.refilling = True
             self.effects.append(fx.Refill(key, min(lane.spilled, self.limits.refill)))
 
@@ -475,6 +477,9 @@ class ShardEngine:
         self.number = number
         if promised:
             self.produce(promised)
+        for key in [key for key, commit in self.unread.items() if commit <= number]:
+            del self.unread[key]
+            self.refill(key)
         while self._steps_waiting and self._steps_waiting[0][0] <= number:
             step = heapq.heappop(self._steps_waiting)[2]
             if step.live.id in self.live:

@@ -7,6 +7,7 @@ goes on where it was or is thrown away and built again. Like the engine: no I/O,
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from enum import Enum
 from random import Random
@@ -31,6 +32,9 @@ OUTAGE_MS = (50, 1_000)
 GATHERED = 5_000
 
 LEASE_BYTES = 12
+
+#: Assignments of this process, over all tenures: a shard that comes back must not take in what was fetched before it left (R17).
+_EPOCHS = itertools.count(1)
 
 
 class State(Enum):
@@ -145,7 +149,7 @@ class Tenure:
         self.engine.hold_under(self.lease, self._takes)
         self.state = State.ACTIVE
         recovery.restore(self.engine, answers, now)
-        self.epoch += 1
+        self.epoch = next(_EPOCHS)
         self._effects.append(fx.ReadFrom(self.engine.next_invocation, self.engine.next_signal, self.epoch))
 
     def on_store_unavailable(self, lease: bytes, now: int) -> None:
@@ -240,6 +244,8 @@ class Tenure:
     def on_session_over(self) -> None:
         """The producer session ended: everything promised is produced again, from the head (R2)."""
         if self.engine is not None:
+            # What was asked for and not yet given to the old session must not get ahead of the head in the new one.
+            self.engine.effects = [effect for effect in self.engine.effects if not isinstance(effect, fx.Produce)]
             under_way = self._promised[0] if self._promised else None
             self.engine.produce(self.engine.outbox.committed(under_way))
 

@@ -62,7 +62,7 @@ class Supervisor:
             started = time.monotonic()
             code = await self._run_once(index)
             if self._stopping.is_set():
-                break
+                return 0 if code == -signal.SIGTERM else abs(code)  # a child that was still starting
             if first and code == self._cannot_start:
                 self._refused = True
                 self.stop()
