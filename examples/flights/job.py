@@ -70,10 +70,13 @@ class Job:
         Raises JobFailed, WorkerEnded, KafkaUnreachable, LogUnavailableError, StoreUnavailable.
         """
         async with Workers(self._addresses, self._namespace.name, logs) as workers:
-            with self._console.status(f"Starting {WORKERS} workers in namespace {self._namespace.name}"):
+            with self._console.status(f"Starting {WORKERS} workers"):
                 for _ in range(WORKERS):
                     await workers.start()
                 await self._until_shared(workers)
+            self._console.print(
+                f"{WORKERS} workers share the work in namespace {self._namespace.name}", highlight=False
+            )
             seconds = await self._process(workers)
         return Run(len(app.services), seconds, WORKERS, self._killed_at)
 

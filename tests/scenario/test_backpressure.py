@@ -3,68 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 from uuid import uuid4
 
 import pytest
 from confluent_kafka import Producer
 from tests.scenario.backpressure_app import app, quick
+from tests.scenario.live_worker import Servers, worker
 
 import barnabas
-from barnabas.cli.topic_setup import apply, compare
 from barnabas.contract.codec import encode_invocation
 from barnabas.contract.ids import random_id
 from barnabas.contract.partitioning import partition_hash, partition_of
 from barnabas.contract.records import Invocation
 from barnabas.contract.topics import TopicNames
-from barnabas.log.kafka_admin import KafkaAdmin
-from barnabas.log.settings import KafkaSettings
 from barnabas.store import keys
 from barnabas.store.port import Shard
 from barnabas.store.redis import RedisStore
 
 PARTITIONS = 8
 PAD = "x" * 100
-ROOT = Path(__file__).parents[2]
+TARGET = "tests.scenario.backpressure_app:app"
 
 pytestmark = pytest.mark.timeout(180)
-
-
-class Servers(Protocol):
-    kafka: str
-    redis: str
-
-
-@asynccontextmanager
-async def worker(servers: Servers, namespace: str) -> AsyncIterator[subprocess.Popen[bytes]]:
-    """A worker process of this namespace, ready."""
-    admin = KafkaAdmin(KafkaSettings(bootstrap=servers.kafka))
-    await apply(admin, await compare(admin, namespace, app, PARTITIONS))
-    environment = {
-        **os.environ,
-        "BARNABAS_KAFKA": servers.kafka,
-        "BARNABAS_REDIS": servers.redis,
-        "BARNABAS_NAMESPACE": namespace,
-    }
-    command = [sys.executable, "-m", "barnabas.cli.main", "worker", "tests.scenario.backpressure_app:app", "--log-level", "warning"]
-    process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE)
-    try:
-        assert process.stdout is not None
-        assert await asyncio.to_thread(process.stdout.readline), "the worker did not become ready"
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        await asyncio.to_thread(process.wait, 40)
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 def produce(servers: Servers, namespace: str, count: int, key_of: Callable[[int], str]) -> None:
@@ -105,7 +69,7 @@ async def test_memory_stays_flat_while_200_000_records_wait_for_1000_sleeping_ke
 ) -> None:
     namespace = f"bp-{uuid4().hex[:8]}"
     store = RedisStore(barnabas_stack.redis, namespace)
-    async with worker(barnabas_stack, namespace) as process:
+    async with worker(barnabas_stack, namespace, TARGET, app, PARTITIONS) as process:
         memory = []
         for done in range(50_000, 200_001, 50_000):
             produce(barnabas_stack, namespace, 50_000, lambda i: f"k{i % 1000}")
@@ -124,7 +88,7 @@ async def test_a_slow_key_with_100_000_behind_it_holds_up_no_other_key_of_its_pa
     store = RedisStore(barnabas_stack.redis, namespace)
     partition = partition_of(partition_hash(b"slow"), PARTITIONS)
     other = next(k for k in map("key{}".format, range(1000)) if partition_of(partition_hash(k.encode()), PARTITIONS) == partition)
-    async with worker(barnabas_stack, namespace):
+    async with worker(barnabas_stack, namespace, TARGET, app, PARTITIONS):
         produce(barnabas_stack, namespace, 100_000, lambda _: "slow")
         async with barnabas.Client(barnabas_stack.kafka, namespace) as client:
             assert await client.object_call(quick, key=other, arg=7, timeout=60) == 7

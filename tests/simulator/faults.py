@@ -101,7 +101,9 @@ def fall_back(world: World) -> bool:
     if len(world.photographs) < 2:
         return False
     world.say("FAULT the store falls back")
-    world.store.fall_back(world.random.choice(world.photographs))
+    for _ in range(world.random.randrange(len(world.photographs))):
+        world.photographs.pop()  # what it has lost it never finds again
+    world.store.fall_back(world.photographs[-1])
     world.fell_back = True
     if world.random.random() < 0.3:
         for member in list(world.awake):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from typing import Annotated
 
@@ -32,6 +33,7 @@ def invoke(
         place, headers = parse_target(target), parse_headers(header or ())
     payload = sys.stdin.buffer.read() if argument == "-" else (argument or "").encode()
     bootstrap = configuring.bootstrap_of(kafka)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it has to say is in the sentence at the end
     try:
         with configuring.explained(KafkaUnreachable, ValueError):
             answer = asyncio.run(

@@ -222,8 +222,12 @@ def _known_partitions(session: Any, topic: str) -> int | None:
 async def _end(session: Any) -> None:
     """Disconnect a producer that has nothing left to deliver, or was given up; what is left fails with ClientClosed.
 
-    `stop` alone would wait for brokers that are away, for as long as anything is left.
+    `stop` alone would wait for brokers that are away, for as long as anything is left: hence aiokafka's inner parts.
     """
     await session._sender.close()
-    session._message_accumulator.fail_all(ClientClosed("the client was closed before Kafka had the request"))
+    accumulator = session._message_accumulator
+    accumulator.fail_all(ClientClosed("the client was closed before Kafka had the request"))
+    for batches in accumulator._batches.values():
+        for batch in batches:
+            batch._drain_waiter.exception()  # nobody waits for room any more; asyncio would complain about that
     await session.stop()

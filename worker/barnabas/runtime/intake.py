@@ -188,6 +188,8 @@ class Intake:
         engine = self._engine
         lane = engine.lanes.get(key)
         assert lane is not None
+        if not entries and lane.asked_at >= engine.spilled_in:
+            return  # the store has lost them: the next commit or check will find that it fell back, and this engine ends
         lane.refilling = False
         if not entries:  # they were not in the store yet when it was asked
             if engine.spilled_in > engine.number:

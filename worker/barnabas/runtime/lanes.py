@@ -21,6 +21,7 @@ class Lane:
     queue: deque[Live] = field(default_factory=deque)
     spilled: int = 0
     refilling: bool = False
+    asked_at: int = 0  # the last commit known to be in the store when they were asked for
 
 
 class Lanes:

@@ -273,6 +273,7 @@ class ShardEngine:
         lane = self.lanes.get(key)
         if lane is not None and self.lanes.wants_refill(lane) and key not in self.unread:
             lane.refilling = True
+            lane.asked_at = self.number
             self.effects.append(fx.Refill(key, min(lane.spilled, self.limits.refill)))
 
     # -- failing

@@ -17,6 +17,7 @@ from barnabas.log.port import Record
 from barnabas.runtime import effects as fx
 from barnabas.runtime import recovery, sealing
 from barnabas.runtime.intake import Intake
+from barnabas.runtime.live import Step
 from barnabas.runtime.shard import ShardEngine
 from barnabas.store.port import Applied, Commit, Refused, Shard, StoreUnavailable, Taken
 
@@ -30,6 +31,10 @@ OUTAGE_MS = (50, 1_000)
 
 #: Changes gathered behind a commit before intake waits for it: bounds the size of a commit.
 GATHERED = 5_000
+
+#: A step begins only under a lease that the store confirmed this lately. A process that was frozen looks first, so it does not
+#: do again what others have done since; no session is shorter, so nobody can have taken the shard in between unless we slept.
+SURE_MS = 1_000
 
 LEASE_BYTES = 12
 
@@ -69,6 +74,9 @@ class Tenure:
         self._failures = 0
         self._act_at = 0  # when to take (WAITING)
         self._spoke_at = now  # last answer of the store
+        self._asked_at = now  # when the latest take or commit was sent
+        self._confirmed_at = now  # when the latest one that the store granted was sent
+        self._put_off: list[Step] = []  # steps that wait for the lease to be confirmed
         self._gathering_since: int | None = None
         self._take(now)
 
@@ -106,6 +114,7 @@ class Tenure:
     def _take(self, now: int) -> None:
         self.state = State.TAKING
         self.lease = self._random.randbytes(LEASE_BYTES)
+        self._asked_at = now
         self._effects.append(fx.Take(self.lease))
 
     def on_taken(self, lease: bytes, taken: Taken, now: int) -> None:
@@ -114,6 +123,7 @@ class Tenure:
             return
         self._answered(now)
         self._takes = taken.takes
+        self._confirmed_at = self._asked_at
         engine, flight = self.engine, self._flight
         if engine is None:
             self._load()
@@ -124,13 +134,14 @@ class Tenure:
             self._applied(engine, flight)
         elif flight is not None and taken.number == flight.number - 1:
             self._go_on(engine, taken)
-            self._send(Commit(self.shard, self.lease, flight.number, flight.ops))
+            self._send(Commit(self.shard, self.lease, flight.number, flight.ops), now)
         else:
             self._reload()
 
     def _go_on(self, engine: ShardEngine, taken: Taken) -> None:
         self.state = State.ACTIVE
         engine.hold_under(self.lease, taken.takes)
+        self._begin_put_off()
 
     def _reload(self) -> None:
         self._discard()
@@ -180,22 +191,23 @@ class Tenure:
         if self.state is not State.ACTIVE or engine is None or self._flight is not None:
             return
         if sealing.is_due(engine):
-            self._commit(engine)
+            self._commit(engine, now)
         elif sealing.is_worthwhile(engine):
             if self._gathering_since is None:
                 self._gathering_since = now
             elif now >= self._gathering_since + LINGER_MS:
-                self._commit(engine)
-        elif now >= self._spoke_at + CHECK_MS:
-            self._send(Commit(self.shard, self.lease, engine.number, []))
+                self._commit(engine, now)
+        elif now >= self._spoke_at + CHECK_MS or self._put_off:
+            self._send(Commit(self.shard, self.lease, engine.number, []), now)
 
-    def _commit(self, engine: ShardEngine) -> None:
+    def _commit(self, engine: ShardEngine, now: int) -> None:
         self._gathering_since = None
         number = engine.next_commit
         ops, self._promised = sealing.seal(engine)
-        self._send(Commit(self.shard, self.lease, number, ops))
+        self._send(Commit(self.shard, self.lease, number, ops), now)
 
-    def _send(self, commit: Commit) -> None:
+    def _send(self, commit: Commit, now: int) -> None:
+        self._asked_at = now
         self._flight = commit
         self._effects.append(fx.SendCommit(commit))
 
@@ -210,7 +222,9 @@ class Tenure:
             return
         self._answered(now)
         if isinstance(outcome, Applied):
+            self._confirmed_at = self._asked_at
             self._applied(self.engine, commit)
+            self._begin_put_off()
         else:
             self.refusals += 1
             self._discard()
@@ -226,6 +240,20 @@ class Tenure:
     def is_behind(self) -> bool:
         """Whether more has gathered behind the commit under way than should go into the next one."""
         return self._flight is not None and self.engine is not None and sealing.gathered(self.engine) > GATHERED
+
+    # -- steps
+
+    def is_sure(self, now: int) -> bool:
+        """Whether the store has confirmed the lease lately enough for a step to begin. May be asked from any thread."""
+        return self.state is State.ACTIVE and now - self._confirmed_at <= SURE_MS
+
+    def put_off(self, step: Step) -> None:
+        """Ask for this step again once the lease is confirmed; if it is refused, nobody wants the step any more."""
+        self._put_off.append(step)
+
+    def _begin_put_off(self) -> None:
+        self._effects += map(fx.StartStep, self._put_off)
+        self._put_off = []
 
     # -- what the log brings
 
@@ -276,5 +304,6 @@ class Tenure:
         if self.engine is not None:
             self.engine.close()
         self.engine = self.intake = self._flight = None
+        self._put_off = []
         self._promised = []
         self._gathering_since = None

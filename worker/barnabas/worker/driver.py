@@ -59,7 +59,7 @@ class Driver:
         self._probe: Any = TaskProbe()
         self._failpoints = failpoints = Failpoints()
         self.production = Production(open_session, self._start_over, self._on_undeliverable, self.wake, failpoints)
-        self.steps = StepRunner(step_threads, self._on_step_done, failpoints)
+        self.steps = StepRunner(step_threads, self._on_step_done, self._is_sure, self._put_off, failpoints)
         self._inbox: list[Batch] = []
         self._backlog = 0
         self._scheduled = False
@@ -303,6 +303,16 @@ class Driver:
         with self.between_turns():
             engine.now = self._clock()
             engine.on_step_done(step, raw, error)
+
+    def _is_sure(self, engine: ShardEngine) -> bool:
+        tenure = self.tenures.get(engine.shard)
+        return tenure is not None and tenure.engine is engine and tenure.is_sure(self._clock())
+
+    def _put_off(self, engine: ShardEngine, step: Step) -> None:
+        tenure = self.tenures.get(engine.shard)
+        if tenure is not None and tenure.engine is engine:
+            tenure.put_off(step)
+            self.wake()
 
     def _on_undeliverable(self, engine: ShardEngine, number: int, why: str) -> None:
         with self._as_probe():

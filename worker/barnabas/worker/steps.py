@@ -8,23 +8,40 @@ import functools
 import inspect
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from barnabas.runtime.live import Step
 from barnabas.runtime.shard import ShardEngine
 from barnabas.sdk.errors import TerminalError
 from barnabas.worker.failpoints import Failpoints
 
-
 #: Tells an engine what became of a step: `raw` is the result, unless there was an error.
 Report = Callable[[ShardEngine, Step, bytes | None, BaseException | None], None]
 
 
-class StepRunner:
-    """The steps under way in this process."""
+class NotSure(Exception):
+    """The right to the shard was not confirmed lately: the action has not begun."""
 
-    def __init__(self, threads: int, report: Report, failpoints: Failpoints) -> None:
+
+class StepRunner:
+    """The steps under way in this process.
+
+    `is_sure` is asked right before each action, on the thread that runs it, however long the step waited for a thread; a step
+    that may not begin goes to `put_off`.
+    """
+
+    def __init__(
+        self,
+        threads: int,
+        report: Report,
+        is_sure: Callable[[ShardEngine], bool],
+        put_off: Callable[[ShardEngine, Step], None],
+        failpoints: Failpoints,
+    ) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="barnabas-step")
         self._report = report
+        self._is_sure = is_sure
+        self._put_off = put_off
         self._failpoints = failpoints
         self._tasks: dict[asyncio.Task[None], ShardEngine] = {}
 
@@ -48,7 +65,7 @@ class StepRunner:
         error: BaseException | None = None
         try:
             self._failpoints.reach("step.ready")
-            value = await self._value(step)
+            value = await self._value(engine, step)
             self._failpoints.reach("step.ended")
             try:
                 raw = bytes(step.serde.serialize(value))
@@ -61,17 +78,26 @@ class StepRunner:
             if engine.closed:
                 raise
             error = cancelled
+        except NotSure:
+            if not engine.closed:
+                self._put_off(engine, step)
+            return
         except Exception as failed:
             error = failed
         if not engine.closed:
             self._report(engine, step, raw, error)
 
-    async def _value(self, step: Step) -> object:
+    async def _value(self, engine: ShardEngine, step: Step) -> object:
         if inspect.iscoroutinefunction(step.action):
-            return await step.action(*step.args, **step.kwargs)
-        call = functools.partial(contextvars.copy_context().run, step.action, *step.args, **step.kwargs)
+            return await self._begin(engine, step)
+        call = functools.partial(contextvars.copy_context().run, self._begin, engine, step)
         value = await asyncio.get_running_loop().run_in_executor(self._pool, call)
         return await value if inspect.isawaitable(value) else value
+
+    def _begin(self, engine: ShardEngine, step: Step) -> Any:
+        if not self._is_sure(engine):
+            raise NotSure
+        return step.action(*step.args, **step.kwargs)
 
     async def aclose(self) -> None:
         """Cancel what still runs. Threads are left to end by themselves."""
