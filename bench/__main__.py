@@ -7,13 +7,13 @@ for the flights.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import uvloop
 from bench import latency, throughput
 
 from barnabas.devstack.stack import find_or_start
@@ -40,7 +40,7 @@ def main() -> int:
         os.environ["BARNABAS_KAFKA"], os.environ["BARNABAS_REDIS"] = servers.kafka, servers.redis
         rates = throughput.compare(servers.kafka, servers.redis, arguments.count)
         throughput.report(rates)
-        ratios = latency.report(asyncio.run(latency.compare(servers.kafka, servers.redis, arguments.calls)))
+        ratios = latency.report(uvloop.run(latency.compare(servers.kafka, servers.redis, arguments.calls)))
         rate = flights()
         print(f"flights, two workers  {rate:9,.0f}/s   (plane, airport and carrier counted)")
     missed = [f"{name} is {rates[name] / rates['bare']:.2f} of the bare loop" for name in ("noop", "add") if rates[name] < 0.3 * rates["bare"]]

@@ -19,6 +19,7 @@ import uuid
 
 import msgpack
 import redis
+import uvloop
 from bench.bare_loop import SCRIPT
 from bench.throughput import prepare
 from bench.workload import add, noop
@@ -128,7 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=300)
     arguments = parser.parse_args()
-    report(asyncio.run(compare(os.environ["BARNABAS_KAFKA"], os.environ["BARNABAS_REDIS"], arguments.calls)))
+    report(uvloop.run(compare(os.environ["BARNABAS_KAFKA"], os.environ["BARNABAS_REDIS"], arguments.calls)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What holds for every test: no internal error was logged, and nothing that it started is left behind.
 
-Both are looked at after the test's own fixtures are gone, so a worker or a client that a fixture ends is seen at its end.
+Both are looked at after the test's own fixtures are gone: a worker or a client that a fixture ends is seen at its end.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-#: Loggers on which an ERROR is a bug, or the subject of the test: ours, and asyncio's (exceptions that nobody retrieved).
+#: Loggers on which an ERROR is a bug, or the subject of the test: ours, and asyncio's (exceptions nobody retrieved).
 WATCHED = ("barnabas", "asyncio")
 OURS = "barnabas-"
-#: Python 3.11 logs this when the handler of an asyncio server is cancelled, as those of proxies in tests are; 3.12 does not.
+#: Python 3.11 logs this when an asyncio server's handler is cancelled, as those of test proxies are; 3.12 does not.
 NOISE = "StreamReaderProtocol.connection_made"
 GRACE_SECONDS = 2.0
 

@@ -30,15 +30,7 @@ from examples.flights.workers import WorkerEnded
 
 DEFAULT_ROWS = 20_000
 _SHOWN_DIFFERENCES = 20
-_FAILURES = (
-    data.NoFlights,
-    DevstackError,
-    JobFailed,
-    KafkaUnreachable,
-    LogUnavailableError,
-    StoreUnavailable,
-    WorkerEnded,
-)
+_FAILURES = (JobFailed, KafkaUnreachable, LogUnavailableError, StoreUnavailable, WorkerEnded)
 
 
 def main() -> int:
@@ -50,31 +42,32 @@ def main() -> int:
         with console.status("Reading the flights"):
             departures = data.load(arguments.flights)
         with find_or_start() as addresses:
-            asyncio.run(_run(console, addresses, departures, kill=arguments.kill, keep=arguments.keep))
+            return asyncio.run(_run(console, addresses, departures, kill=arguments.kill, keep=arguments.keep))
     except KeyboardInterrupt:
         console.print("Interrupted; everything that was started has ended.")
         return 130
-    except _FAILURES as error:
-        console.print(str(error), style="red", markup=False, highlight=False)
-        return 1
-    return 0
+    except (data.NoFlights, DevstackError) as error:
+        return _failed(console, error)
 
 
-async def _run(console: Console, addresses: Addresses, departures: data.Departures, *, kill: bool, keep: bool) -> None:
+async def _run(console: Console, addresses: Addresses, departures: data.Departures, *, kill: bool, keep: bool) -> int:
     namespace = Namespace(addresses)
     logs = Path(tempfile.mkdtemp(prefix="barnabas-flights-"))
     try:
         await namespace.create()
         await _work_and_check(console, addresses, namespace, departures, logs, kill=kill)
-    except _FAILURES:
+    except _FAILURES as error:
         keep = True
-        raise
+        return _failed(console, error)
     finally:
         if keep:
-            console.print(f"Kept: namespace {namespace.name}, and the workers' logs in {logs}", highlight=False)
+            console.print(
+                f"Kept: namespace {namespace.name}, and the workers' logs in {logs}", soft_wrap=True, highlight=False
+            )
         else:
             shutil.rmtree(logs)
             await asyncio.to_thread(namespace.remove)
+    return 0
 
 
 async def _work_and_check(
@@ -93,6 +86,11 @@ async def _work_and_check(
         raise JobFailed("\n".join(["The results are wrong.", *wrong[:_SHOWN_DIFFERENCES], *more]))
     report.show(console, departures, wanted, data.carrier_names(), run)
     console.print("Every total and every plane's order is right.", style="green")
+
+
+def _failed(console: Console, error: Exception) -> int:
+    console.print(str(error), style="red", markup=False, highlight=False)
+    return 1
 
 
 def _end_on_signals() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from barnabas.client.client import Client
-from barnabas.client.errors import KafkaUnreachable
+from barnabas.client.errors import ClientClosed, KafkaUnreachable
 from barnabas.contract.topics import TopicNames
 from barnabas.devstack.stack import Stack
 from barnabas.log.kafka_admin import KafkaAdmin
@@ -46,7 +46,7 @@ async def test_calls_and_sends_go_on_when_the_broker_comes_back(stack: Stack) ->
             await client.generic_call("Greeter", "greet", b"5", timeout=0.2)
         with pytest.raises(KafkaUnreachable, match="not acknowledged"):
             await impatient.aclose(flush_seconds=0.2)
-        with pytest.raises(Exception, match="closed before Kafka had the request"):
+        with pytest.raises(ClientClosed, match="closed before Kafka had the request"):
             await lost
         await asyncio.to_thread(stack.broker.start)
         assert await asyncio.wait_for(call, 60) == b"2"

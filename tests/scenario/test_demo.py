@@ -23,11 +23,12 @@ MARK = "FLIGHTS_TEST"
 
 
 @pytest.fixture
-def environment(barnabas_stack: Addresses) -> dict[str, str]:
-    """For a demo and its workers: where the servers are, and a mark to find the processes by."""
+def environment(barnabas_stack: Addresses, tmp_path: Path) -> dict[str, str]:
+    """For a demo and its workers: where the servers are, where logs go, and a mark to find the processes by."""
     path = os.pathsep.join([str(ROOT / "worker"), os.environ.get("PYTHONPATH", "")])
     servers = {"BARNABAS_KAFKA": barnabas_stack.kafka, "BARNABAS_REDIS": barnabas_stack.redis}
-    return os.environ | servers | {"PYTHONPATH": path, "COLUMNS": "120", MARK: uuid4().hex}
+    own = {"PYTHONPATH": path, "TMPDIR": str(tmp_path), "COLUMNS": "120", MARK: uuid4().hex}
+    return os.environ | servers | own
 
 
 def demo(environment: dict[str, str], *flags: str) -> subprocess.CompletedProcess[str]:
@@ -76,10 +77,10 @@ def test_they_come_out_right_when_a_worker_is_killed_halfway(environment: dict[s
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_leaves_no_process_and_nothing_on_the_servers(
-    environment: dict[str, str], barnabas_stack: Addresses, number: signal.Signals
+    environment: dict[str, str], barnabas_stack: Addresses
 ) -> None:
+    """SIGTERM, which the demo handles as the Ctrl-C that it turns it into."""
     command = [*COMMAND[:-1], "20000"]
     with subprocess.Popen(command, env=environment, cwd=ROOT, text=True, stdout=-1, stderr=-2) as running:
         assert running.stdout is not None
@@ -87,7 +88,7 @@ def test_interrupted_it_leaves_no_process_and_nothing_on_the_servers(
         assert "workers share the work in namespace" in line
         namespace = line.split()[-1]
         assert left_behind(barnabas_stack, namespace)
-        running.send_signal(number)
+        running.send_signal(signal.SIGTERM)
         rest = running.stdout.read()
     assert running.returncode == 130, rest
     assert RIGHT not in rest
@@ -100,5 +101,5 @@ def test_a_worker_that_ends_by_itself_fails_the_demo_with_its_last_words(environ
     done = demo(environment | {"BARNABAS_GROUP_PROTOCOL": "nonsense"})
     assert done.returncode == 1
     assert "A worker ended by itself with code" in done.stdout
-    assert "group_protocol" in done.stdout
+    assert "BARNABAS_GROUP_PROTOCOL" in done.stdout
     assert marked_processes(environment) == []

@@ -37,6 +37,7 @@ PROFILES = {
         Profile("calm", {"repeat": 1}, rate=0.02, events=150),
         Profile("crashes", CRASHES | LINES | {"repeat": 2}),
         Profile("groups", {"rebalance": 5, "freeze": 4, "cut_line": 2, "repeat": 1}, rate=0.08, members=3),
+        Profile("contest", {"rebalance": 5, "cut_line": 8}, rate=0.1),
         Profile("lines", LINES | {"rebalance": 1, "crash": 1}, rate=0.1),
         Profile("leases", CRASHES | LINES, rate=0.12, kept_leases=2),
         Profile(
@@ -45,6 +46,8 @@ PROFILES = {
             limits={"queued": 1, "refill": 1}, max_active=2,
         ),
         Profile("fallback", {"fall_back": 3, "repeat": 1} | CRASHES | LINES, mix=Mix(PROGRAMS | {"dice": 4})),
+        Profile("deliveries", {"end_session": 6, "repeat": 1}, rate=0.15, mix=Mix(PROGRAMS | {"send": 12, "two": 6}, roots=(4, 7))),
+        Profile("dice", {"fall_back": 4, "end_session": 1, "crash": 1}, rate=0.08, mix=Mix({"dice": 6, "call": 3, "send": 1})),
         Profile("idle", {"fall_back": 3}, rate=0.02, events=260),
     )
 }  # fmt: skip

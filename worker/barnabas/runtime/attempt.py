@@ -4,21 +4,25 @@ The shard makes an attempt, calls `begin`, and later `deliver` for each notifica
 get and return what came of it: `Finished`, `Crashed`, or None while it waits. Nothing here does I/O: what a command needs of
 the outside (an outbox entry, a timer, a step to run) it asks of the `Host`, which is the shard.
 
-A handler that only awaits durable things is driven by `coro.send(None)`, without a task. Code that wants the running task
-(`asyncio.timeout`, anyio) or awaits a foreign future shows itself at once: the probe that stands for the current task raises
-`NeedsTask`, or a foreign object comes out of `send`. The attempt then starts again from its journal as an asyncio task, and
-so does every later attempt of that handler.
+A handler that only awaits durable things is driven by `coro.send(None)`, without a task. When a foreign object comes out of
+`send` (a handler that awaits asyncio's own things), an asyncio task takes the coroutine over where it stands. Code that wants the
+running task itself (`asyncio.timeout`, anyio) uses the probe that stands there meanwhile, which raises `NeedsTask`: the attempt is
+`Replaced` by another one, a task from its beginning. Either way every later attempt of that handler is a task from its beginning.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
+import functools
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from barnabas.contract.records import Failure
 from barnabas.runtime import journal as j
+from barnabas.runtime.failures import failure_of
 from barnabas.runtime.futures import JournalFuture, terminal_error
 from barnabas.sdk.errors import (
     NonDeterminismError,
@@ -49,15 +53,29 @@ class Crashed(NamedTuple):
     error: BaseException
 
 
+class Replaced(NamedTuple):
+    """The handler needs a task, and this attempt cannot give it one: begin another at once. Nothing has failed."""
+
+
+Outcome = Finished | Crashed | Replaced
+
+
 class NeedsTask(BaseException):
     """Raised inside a handler that asks for its task while it has none; never leaves this module."""
 
 
 class TaskProbe:
-    """Stands where the current task would be while handlers are driven by hand (`worker/turn.py` enters it).
+    """Stands where the current task would be while handlers are driven by hand (the driver enters it).
 
     Being there is enough for code that only asks whether asyncio runs (sniffio); any use of it means that a real task is wanted.
     """
+
+    def get_name(self) -> str:
+        """From Python 3.12 on every log record asks the current task for its name: ours too, and a log line needs no task."""
+        return "barnabas"
+
+    def __hash__(self) -> int:
+        raise NeedsTask("__hash__")  # anyio keeps what it knows of a task in a dictionary
 
     def __getattr__(self, name: str) -> Any:
         raise NeedsTask(name)
@@ -71,8 +89,8 @@ class Host(Protocol):
     def wake(self) -> None:
         """Something happened outside of a turn of the driver, in a task's code: `now` is brought up to date, a commit will follow."""
 
-    def journaled(self, live: Live) -> None:
-        """Its journal has grown by a command."""
+    def journaling(self, live: Live, quiet: bool) -> None:
+        """Its journal is about to grow by a command. TerminalError if it must not."""
 
     def message(self, live: Live, issued: j.Entry, position: int, payload: bytes, headers: dict[str, str] | None) -> None:
         """Put the call or send that was just journaled at `position` into the outbox."""
@@ -96,8 +114,8 @@ class Host(Protocol):
 
     def clear_state(self, live: Live) -> None: ...
 
-    def task_over(self, live: Live, attempt: Attempt, outcome: Finished | Crashed | None) -> None:
-        """An attempt that runs as a task has ended by itself."""
+    def task_over(self, live: Live, attempt: Attempt, outcome: Outcome | None) -> None:
+        """An attempt has come to something outside of the shard's hands: it runs as a task, or was used by one."""
 
 
 #: Makes the context that the handler is given.
@@ -110,12 +128,16 @@ class Attempt:
     __slots__ = (
         "_answered",
         "_awaiting",
+        "_context",
         "_coro",
         "_crash",
         "_cursor",
+        "_driving",
+        "_known",
         "_make_context",
         "_open",
         "_task",
+        "_waiters",
         "handler",
         "host",
         "journal",
@@ -135,30 +157,43 @@ class Attempt:
         self._cursor = 0
         self._open: dict[int, JournalFuture[Any]] = {}
         self._answered = j.answered_steps(self.journal)
-        self._awaiting: JournalFuture[Any] | None = None
+        self._known = len(self.journal)  # entries that `_answered` is about
+        self._awaiting: JournalFuture[Any] | None = None  # driven by hand: what the handler waits for
+        self._waiters: set[asyncio.Future[None]] = set()  # as a task: the waits for durable futures
         self._crash: BaseException | None = None
+        self._driving = False  # the handler is at work in our hands
         self._task: asyncio.Task[Any] | None = None
         self._coro: Coroutine[Any, Any, Any] | None = None
+        # The handler's context variables are its own, whichever turn it goes on in.
+        self._context = contextvars.copy_context()
 
     # -- driven by the shard
 
-    def begin(self) -> Finished | Crashed | None:
+    def begin(self) -> Outcome | None:
         """Start the handler and run it as far as it gets."""
         if self.handler.needs_task:
-            self._start_task()
+            self._start_task(self._as_task())
             return None
+        self._driving = True
         try:
-            self._coro = start(self.handler, self._make_context(self), self.live.payload)
-        except TerminalError as error:
-            return _terminal(error)
-        return self._advance()
+            try:
+                self._coro = start(self.handler, self._make_context(self), self.live.payload)
+            except Exception as error:  # no input for it; or what a handler raises that is a plain function around a coroutine
+                return self._failed(error)
+            return self._advance()
+        finally:
+            self._driving = False
 
-    def deliver(self) -> Finished | Crashed | None:
+    def deliver(self) -> Outcome | None:
         """Go on: a notification was appended to the journal."""
         if self._task is not None:
             self._catch_up()
             return None
-        return self._advance()
+        self._driving = True
+        try:
+            return self._advance()
+        finally:
+            self._driving = False
 
     @property
     def is_task(self) -> bool:
@@ -168,16 +203,23 @@ class Attempt:
     @property
     def running_code(self) -> bool:
         """Whether the handler may be at work outside of our hands right now (as a task that waits for something foreign)."""
-        return self._task is not None and (self._awaiting is None or self._awaiting.done())
+        if self._task is None:
+            return False
+        return not self._waiters or any(waiter.done() for waiter in self._waiters)
 
     def drop(self) -> None:
         """End without an outcome: suspended, or no longer ours. What the handler still does is discarded."""
         self.over = True
-        if self._task is not None:
-            self._task.cancel()
-        elif self._coro is not None:
-            _close(self._coro, self.handler.target)
-            self._coro = None
+        if self._task is None:
+            coro, self._coro = self._coro, None
+            if coro is not None:
+                self._context.run(_close, coro, self.handler.target)
+        elif self._waiters:
+            for waiter in self._waiters:
+                if not waiter.done():
+                    waiter.set_exception(SuspendedException())
+        else:
+            self._task.cancel()  # it waits for something foreign
 
     # -- called by the context
 
@@ -186,56 +228,109 @@ class Attempt:
 
         `quiet`: it need not be stored before what follows from it (a step's command is stored with its result).
         """
-        if self.over:
-            raise SuspendedException
-        if self._task is not None:
-            self.host.wake()
+        self._check_in_hand()
+        if not issued[1].isascii():
+            issued[1].encode()  # a name without a UTF-8 form could not be stored: raise that in the handler
         journal, cursor = self.journal, self._cursor
         while cursor < len(journal) and journal[cursor][0] >= j.FIRST_NOTIFICATION:
             self._apply(journal[cursor])
             cursor += 1
-        self._cursor = cursor + 1
-        self.position += 1
+        self._cursor = cursor
         if cursor < len(journal):
+            self._cursor += 1
+            self.position += 1
             recorded = journal[cursor]
             if not j.same_command(recorded, issued):
                 raise self._differs(j.describe(recorded), j.describe(issued))
+            if self._task is not None:
+                # Another branch of the handler may wait for what comes next in the journal, while this one never waits again.
+                asyncio.get_running_loop().call_soon(self._catch_up)
             return recorded, True
+        self.host.journaling(self.live, quiet)
         journal.append(issued)
-        if not quiet:
-            self.host.journaled(self.live)
+        self._cursor += 1
+        self.position += 1
         return issued, False
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the next command is in the journal already."""
+        journal = self.journal
+        return any(journal[at][0] < j.FIRST_NOTIFICATION for at in range(self._cursor, len(journal)))
 
     def opened(self, future: JournalFuture[Any]) -> None:
         """The result of the latest command is to go to this future."""
         self._open[future.position] = future
 
     def answered(self, position: int) -> bool:
-        """Whether the journal already holds the result of the step at this position."""
-        return position in self._answered
+        """Whether the journal holds the result of the step whose command was just found in it."""
+        if position in self._answered:
+            return True
+        # It may have come since this attempt was made: from a step that an earlier attempt had started.
+        late = self.journal[max(self._cursor, self._known) :]
+        return any(entry[0] >= j.FIRST_NOTIFICATION and entry[1] == position and entry[2] is None for entry in late)
 
     def expects(self, position: int, call_id: bytes | None) -> bool:
         """Whether a result of that call at that position would be taken (R9)."""
         future = self._open.get(position)
-        return future is not None and future.call_id == call_id
+        if future is not None:
+            return future.call_id == call_id
+        return position > self.position and self._recorded(position, call_id)
 
-    def awaits(self, future: JournalFuture[Any]) -> None:
-        """The handler is about to wait for this."""
+    def _recorded(self, position: int, call_id: bytes | None) -> bool:
+        """Whether the journal has that call at a position that the replay has not reached yet, and no result of it."""
+        ahead = self.position
+        for entry in self.journal[self._cursor :]:
+            if entry[0] >= j.FIRST_NOTIFICATION:
+                if entry[1] == position and entry[2] == call_id:
+                    return False
+                continue
+            ahead += 1
+            if ahead == position and (entry[0] != j.CALL or entry[3] != call_id):
+                return False
+        return position <= ahead
+
+    def drives(self, future: JournalFuture[Any]) -> bool:
+        """The handler is about to wait for this. True: driven by hand, hand the future out; False: as a task, see `waiting`."""
+        self._check_in_hand()
+        if self._task is not None:
+            return False
+        self._awaiting = future
+        return True
+
+    @contextlib.contextmanager
+    def waiting(self, waiter: asyncio.Future[None]) -> Iterator[None]:
+        """Around the wait of a task for a durable future, which completes `waiter`."""
+        self._waiters.add(waiter)
+        self._catch_up()
+        try:
+            yield
+        finally:
+            self._waiters.discard(waiter)
+
+    def _check_in_hand(self) -> None:
+        """Raise if the handler is over, or if its context is used by a task that it started while it is driven by hand itself."""
         if self.over:
             raise SuspendedException
-        self._awaiting = future
         if self._task is not None:
-            self._catch_up()
+            self.host.wake()
+        elif not self._driving:
+            self.handler.needs_task = True
+            self.over = True
+            self.host.task_over(self.live, self, Replaced())
+            raise SuspendedException
 
     def crash(self, error: BaseException) -> SdkInternalBaseException:
         """Note an error that must end the attempt even if the handler swallows it; the caller raises what this returns."""
         self._crash = error
         self.over = True
+        if self._task is not None:  # it may have been noticed in a branch that nobody waits for
+            self.host.task_over(self.live, self, Crashed(error))
         return SdkInternalException()
 
     # -- the machine
 
-    def _advance(self) -> Finished | Crashed | None:
+    def _advance(self) -> Outcome | None:
         """Run the handler for as long as what it waits for is in the journal."""
         while True:
             awaiting = self._awaiting
@@ -244,32 +339,32 @@ class Attempt:
                     return None
                 entry = self.journal[self._cursor]
                 if entry[0] < j.FIRST_NOTIFICATION:
-                    self._differs(j.describe(entry), f"wait for position {awaiting.position}")
-                    return self._end_crashed()
+                    return self._ended_early(entry, f"wait for position {awaiting.position}")
                 self._cursor += 1
                 self._apply(entry)
             outcome = self._step()
             if outcome is not None or self._task is not None:
                 return outcome
 
-    def _step(self) -> Finished | Crashed | None:
+    def _step(self) -> Outcome | None:
         """Run the handler to its next wait. None: it waits, or has become a task."""
+        assert self._coro is not None
         try:
-            awaited = self._coro.send(None)  # type: ignore[union-attr]
+            awaited = self._context.run(self._coro.send, None)
         except StopIteration as stop:
             return self._finished(stop.value)
         except NeedsTask:
             self.handler.needs_task = True
-            self._restart_as_task()
-            return None
+            self.over = True
+            return Replaced()
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
             return self._failed(error)
-        if isinstance(awaited, JournalFuture) and awaited.attempt is self:
-            return None
-        self.handler.needs_task = True
-        self._restart_as_task()
+        if not isinstance(awaited, JournalFuture):
+            self.handler.needs_task = True
+            coro, self._coro = self._coro, None
+            self._start_task(_finish(_Rest(coro, awaited)))
         return None
 
     def _apply(self, entry: j.Entry) -> None:
@@ -284,37 +379,38 @@ class Attempt:
             future.fail(terminal_error(entry[3], entry[4], entry[5]))
 
     def _catch_up(self) -> None:
-        """As a task: apply recorded notifications until the awaited future is complete or the next entry is a command."""
+        """As a task: apply recorded notifications up to the next command."""
+        if self.over:
+            return
         journal = self.journal
         while self._cursor < len(journal) and journal[self._cursor][0] >= j.FIRST_NOTIFICATION:
             entry = journal[self._cursor]
             self._cursor += 1
             self._apply(entry)
 
-    def _finished(self, value: Any) -> Finished | Crashed | None:
+    def _finished(self, value: Any) -> Outcome | None:
         if self._crash is not None:
             return Crashed(self._crash)
         if self.over:
             return None
         for entry in self.journal[self._cursor :]:
             if entry[0] < j.FIRST_NOTIFICATION:
-                self._differs(j.describe(entry), "end of the handler")
-                return self._end_crashed()
+                return self._ended_early(entry, "end of the handler")
         self.over = True
         try:
             return Finished(encode_output(self.handler, value), None)
         except TerminalError as error:
-            return _terminal(error)
+            return Finished(None, failure_of(error))
         except Exception as error:  # whatever a serde raises: the attempt has failed, the code wants mending
             return Crashed(error)
 
-    def _failed(self, error: BaseException) -> Finished | Crashed | None:
+    def _failed(self, error: BaseException) -> Outcome | None:
         if self._crash is not None:
             return Crashed(self._crash)
         if self.over:
             return None
         self.over = True
-        return _terminal(error) if isinstance(error, TerminalError) else Crashed(error)
+        return Finished(None, failure_of(error)) if isinstance(error, TerminalError) else Crashed(error)
 
     def _differs(self, recorded: str, issued: str) -> SdkInternalBaseException:
         return self.crash(
@@ -324,37 +420,25 @@ class Attempt:
             )
         )
 
-    def _end_crashed(self) -> Crashed:
-        if self._coro is not None:
-            self.drop()
+    def _ended_early(self, recorded: j.Entry, now: str) -> Crashed:
+        """The journal goes on with a command where the handler does something else."""
+        self.position += 1
+        self._differs(j.describe(recorded), now)
+        self.drop()
         assert self._crash is not None
         return Crashed(self._crash)
 
     # -- as a task
 
-    def _restart_as_task(self) -> None:
-        """Begin again from the journal, with a task of our own. What the handler did so far is in the journal, or was foreign."""
-        coro, self._coro = self._coro, None
-        self.over = True  # the old coroutine's finally blocks must not journal anything
-        if coro is not None:
-            _close(coro, self.handler.target)
-        self.over = False
-        self.position = 0
-        self._cursor = 0
-        self._open = {}
-        self._awaiting = None
-        self._answered = j.answered_steps(self.journal)
-        self._start_task()
-
-    def _start_task(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._as_task())
+    def _start_task(self, coro: Coroutine[Any, Any, Any]) -> None:
+        self._task = asyncio.get_running_loop().create_task(coro, context=self._context)
         self._task.add_done_callback(self._task_done)
 
     async def _as_task(self) -> Any:
         return await start(self.handler, self._make_context(self), self.live.payload)
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
-        outcome: Finished | Crashed | None
+        outcome: Outcome | None
         if task.cancelled():
             outcome = self._failed(asyncio.CancelledError("the handler's task was cancelled"))
         else:
@@ -363,13 +447,41 @@ class Attempt:
         self.host.task_over(self.live, self, outcome)
 
 
+class _Rest:
+    """What is left of a coroutine that was driven by hand, for a task to go on with: it begins with the wait that came out last."""
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], awaited: Any) -> None:
+        self._coro = coro
+        self._awaited = awaited
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        awaited = self._awaited
+        while True:
+            resume: Callable[[], Any]
+            try:
+                sent = yield awaited
+            except GeneratorExit:
+                self._coro.close()
+                raise
+            except BaseException as error:  # the handler decides what becomes of it
+                resume = functools.partial(self._coro.throw, error)
+            else:
+                resume = functools.partial(self._coro.send, sent)
+            try:
+                awaited = resume()
+            except StopIteration as stop:
+                return stop.value
+
+
+async def _finish(rest: Awaitable[Any]) -> Any:
+    return await rest
+
+
 def _close(coro: Coroutine[Any, Any, Any], target: str) -> None:
     """Drop a coroutine. What its `finally` blocks and `except BaseException` do with that is no longer of interest."""
     try:
         coro.close()
-    except (Exception, SdkInternalBaseException) as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
         log.debug("%s raised while it was dropped: %r", target, error)
-
-
-def _terminal(error: TerminalError) -> Finished:
-    return Finished(None, Failure(error.status_code, error.message, dict(error.metadata or {})))

@@ -32,6 +32,8 @@ from barnabas.sdk.serde import BytesSerde, DefaultSerde, Serde, result_serde
 
 T = TypeVar("T")
 
+#: The latest due time, ms: a store's scores are doubles. `timedelta.max` is longer.
+_END_OF_TIME = 2**53 - 1
 _BYTES = BytesSerde()
 _DEFAULT: DefaultSerde[Any] = DefaultSerde()
 
@@ -184,18 +186,19 @@ class InvocationContext(ObjectContext, ObjectSharedContext):
         self, name: str, action: Any, options: RunOptions[T], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> RestateDurableFuture[T]:
         attempt = self._attempt
-        attempt.command([j.RUN, name], quiet=True)
-        position = attempt.position
+        policy = options.retry_policy()
         serde = result_serde(options.serde, options.type_hint, action)
+        _, replayed = attempt.command([j.RUN, name], quiet=True)
+        position = attempt.position
         future = JournalFuture(attempt, position, serde)
         attempt.opened(future)
-        if not attempt.answered(position):
-            self._host.start_step(Step(self._live, position, name, action, args, kwargs, serde, options))
+        if not (replayed and attempt.answered(position)):
+            self._host.start_step(Step(self._live, position, name, action, args, kwargs, serde, policy))
         return future
 
     def sleep(self, delta: timedelta, name: str | None = None) -> SleepFuture:
         attempt = self._attempt
-        due = self._host.now + max(0, round(delta.total_seconds() * 1000))
+        due = min(_END_OF_TIME, self._host.now + max(0, round(delta.total_seconds() * 1000)))
         entry, replayed = attempt.command([j.SLEEP, name or "", due])
         position = attempt.position
         future = SleepFuture(attempt, position, None)
@@ -343,15 +346,26 @@ class InvocationContext(ObjectContext, ObjectSharedContext):
         if idempotency_key is not None:
             raise NotYetSupported("idempotency_key comes with the next release: calls and sends are plain ones until then")
         attempt, live = self._attempt, self._live
-        try:
-            self._host.check_target(service, handler, key is not None, payload)
-        except LookupError as error:
-            raise attempt.crash(error) from error
+        _check_headers(headers)
+        if not attempt.replaying:
+            try:
+                self._host.check_target(service, handler, key is not None, payload)
+            except LookupError as error:
+                raise attempt.crash(error) from error
         id_ = child_id(live.id, attempt.position + 1, service, handler, key, payload)
         entry, replayed = attempt.command([kind, f"{service}/{handler}", key, id_])
         if not replayed:
             self._host.message(live, entry, attempt.position, payload, headers)
         return entry
+
+
+def _check_headers(headers: dict[str, str] | None) -> None:
+    """What cannot be produced must be refused before it is journaled."""
+    for name, value in (headers or {}).items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"the header {name!r} is not text with a text for its value: {type(value).__name__}")
+        name.encode()
+        value.encode()
 
 
 def _no_scope(scope: str | None, limit_key: str | None) -> None:

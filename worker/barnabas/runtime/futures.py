@@ -1,15 +1,14 @@
 """Durable futures as a handler holds them: the result of a call, a step or a sleep, by its position in the journal.
 
-They look like asyncio futures to a task that awaits them (the protocol is `_asyncio_future_blocking`, `get_loop`,
-`add_done_callback`, `result`), so the same object works in a handler that the attempt drives by hand, in one that runs as a
-task, and under `asyncio.gather` or `asyncio.timeout`.
+They are awaitables and nothing more. A handler that is driven by hand hands the future itself out to its attempt; one that runs
+as a task waits on an asyncio future of its own for each await. So whatever asyncio does to a wait (a timeout, a cancelled
+task, `gather`) ends that wait and never touches the durable result, which can be awaited again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from barnabas.contract.ids import InvocationId
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from barnabas.runtime.attempt import Attempt
 
 T = TypeVar("T")
-Callback = Callable[[Any], object]
 
 
 class JournalFuture(RestateDurableFuture[T]):
@@ -34,8 +32,6 @@ class JournalFuture(RestateDurableFuture[T]):
 
     The bytes go through the serde at the first await, on the first run as on a replay, so both see the same value.
     """
-
-    _asyncio_future_blocking = False
 
     def __init__(self, attempt: Attempt, position: int, serde: Serde[T] | None, call_id: bytes | None = None) -> None:
         self.attempt = attempt
@@ -46,18 +42,32 @@ class JournalFuture(RestateDurableFuture[T]):
         self._raw: bytes | None = None
         self._value: T | None = None
         self._error: BaseException | None = None
-        self._callbacks: list[tuple[Callback, contextvars.Context | None]] | None = None
+        self._waiters: list[asyncio.Future[None]] | None = None
 
     def __await__(self) -> Generator[Any, Any, T]:
         if not self._done:
-            self._asyncio_future_blocking = True
-            self.attempt.awaits(self)
-            yield self
+            if self.attempt.drives(self):
+                yield self
+            else:
+                yield from self._in_task()
             if not self._done:
                 raise RuntimeError("a durable future was resumed before it was completed")
-        return self.result()
+        return self._result()
+
+    def _in_task(self) -> Generator[Any, Any, None]:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._waiters is None:
+            self._waiters = [waiter]
+        else:
+            self._waiters.append(waiter)
+        with self.attempt.waiting(waiter):
+            yield from waiter
 
     # What the attempt calls.
+
+    def done(self) -> bool:
+        """Whether the outcome is there."""
+        return self._done
 
     def complete(self, raw: bytes) -> None:
         """Set the result; its bytes are decoded when somebody asks."""
@@ -71,54 +81,19 @@ class JournalFuture(RestateDurableFuture[T]):
 
     def _settle(self) -> None:
         self._done = True
-        callbacks, self._callbacks = self._callbacks, None
-        if callbacks:
-            loop = asyncio.get_running_loop()
-            for callback, context in callbacks:
-                loop.call_soon(callback, self, context=context)
+        for waiter in self._waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters = None
 
-    # What asyncio asks of a future.
-
-    def done(self) -> bool:
-        return self._done
-
-    def result(self) -> T:
+    def _result(self) -> T:
         if self._error is not None:
             raise self._error
-        if not self._done:
-            raise asyncio.InvalidStateError("the result is not there yet")
         if self._raw is not None:
             # Without a serde there is no value to give (a sleep).
             self._value = self.serde.deserialize(self._raw) if self.serde is not None else None
             self._raw = None
         return self._value  # type: ignore[return-value]
-
-    def exception(self) -> BaseException | None:
-        return self._error
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        return asyncio.get_running_loop()
-
-    def add_done_callback(self, callback: Callback, *, context: contextvars.Context | None = None) -> None:
-        if self._done:
-            asyncio.get_running_loop().call_soon(callback, self, context=context)
-        elif self._callbacks is None:
-            self._callbacks = [(callback, context)]
-        else:
-            self._callbacks.append((callback, context))
-
-    def remove_done_callback(self, callback: Callback) -> int:
-        kept = [pair for pair in self._callbacks or () if pair[0] != callback]
-        removed = len(self._callbacks or ()) - len(kept)
-        self._callbacks = kept or None
-        return removed
-
-    def cancel(self, msg: object = None) -> bool:
-        """A durable future is never cancelled by asyncio: what was journaled happens."""
-        return False
-
-    def cancelled(self) -> bool:
-        return False
 
 
 class CallFuture(JournalFuture[T], RestateDurableCallFuture[T]):

@@ -114,7 +114,7 @@ class Intake:
             engine.counts["answered again"] += 1
             for waiter in _waiters(invocation):
                 engine.sender.outcome(waiter, id_, kept.result, kept.failure)
-        elif id_ in spilled or verdict is Verdict.SEEN:
+        elif id_ in spilled or id_ in engine.spilling or verdict is Verdict.SEEN:
             engine.counts["duplicates dropped"] += 1
         elif verdict is Verdict.STALE:
             self._stale(record, invocation)
@@ -177,6 +177,7 @@ class Intake:
         size = len(record.value or b"")
         room = engine.spilled_bytes + size <= engine.limits.spilled_bytes
         engine.spilled_bytes += size if room else 0
+        engine.spilling[id_] = engine.next_commit
         engine.spill_ops += (
             ("RPUSH", keys.spilled(lane.key), pack((id_, record.offset, tuple(record) if room else None))),
             ("HSET", keys.SPILL, id_, record.offset),

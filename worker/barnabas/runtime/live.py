@@ -7,6 +7,7 @@ again when it goes on.
 
 from __future__ import annotations
 
+import contextvars
 from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
@@ -16,7 +17,7 @@ from barnabas.runtime.journal import Entry
 
 if TYPE_CHECKING:
     from barnabas.runtime.attempt import Attempt
-    from barnabas.sdk.context import RunOptions
+    from barnabas.sdk.retry_policy import ResolvedRetryPolicy
     from barnabas.sdk.serde import Serde
 
 QUEUED: Final = "queued"  # waits for its key, or for its input or state to be read
@@ -156,7 +157,19 @@ def unpack_waiter(fields: list[Any]) -> Caller | ReplyTo:
 class Step:
     """One `ctx.run` action of an invocation, from its command until its result is in the journal."""
 
-    __slots__ = ("action", "args", "attempts", "first_failed_at", "kwargs", "live", "name", "options", "position", "serde")
+    __slots__ = (
+        "action",
+        "args",
+        "attempts",
+        "context",
+        "first_failed_at",
+        "kwargs",
+        "live",
+        "name",
+        "policy",
+        "position",
+        "serde",
+    )
 
     def __init__(
         self,
@@ -167,7 +180,7 @@ class Step:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         serde: Serde[Any],
-        options: RunOptions[Any],
+        policy: ResolvedRetryPolicy | None,
     ) -> None:
         self.live = live
         self.position = position
@@ -176,6 +189,7 @@ class Step:
         self.args = args
         self.kwargs = kwargs
         self.serde = serde
-        self.options = options
+        self.policy = policy  # None: the invocation's
+        self.context = contextvars.copy_context()  # the handler's variables, as they are when it starts the step
         self.attempts = 0  # that failed
         self.first_failed_at = 0

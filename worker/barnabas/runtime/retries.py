@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from barnabas.runtime.live import Step
-from barnabas.sdk.errors import RetryableError, TerminalError
+from barnabas.sdk.errors import RetryableError
 from barnabas.sdk.handler import Handler
 from barnabas.sdk.retry_policy import DEFAULT_POLICY, ResolvedRetryPolicy
 
@@ -33,7 +33,7 @@ def of_invocation(handler: Handler[Any, Any] | None, failed: int, error: BaseExc
 
 def of_step(step: Step, handler: Handler[Any, Any] | None, error: BaseException, now: int) -> Retry:
     """After attempt number `step.attempts` of a step. Its own options end it with a failure, the invocation's policy as that says."""
-    policy = step.options.retry_policy()
+    policy = step.policy
     elapsed = (now - step.first_failed_at) / 1000
     if policy is None:
         policy = DEFAULT_POLICY if handler is None else handler.retry_policy
@@ -42,14 +42,6 @@ def of_step(step: Step, handler: Handler[Any, Any] | None, error: BaseException,
     elif policy.gives_up(step.attempts, elapsed):
         return Retry(None, kill=True)
     return Retry(_delay_ms(policy, step.attempts, error))
-
-
-def failure_text(error: BaseException) -> str:
-    """An error in one line, as callers and people see it."""
-    if isinstance(error, (TerminalError, RetryableError)):
-        return error.message
-    text = str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _delay_ms(policy: ResolvedRetryPolicy, failed: int, error: BaseException) -> int:

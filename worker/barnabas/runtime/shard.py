@@ -18,15 +18,16 @@ from barnabas.contract.records import Failure
 from barnabas.runtime import effects as fx
 from barnabas.runtime import journal as j
 from barnabas.runtime import live as states_of
-from barnabas.runtime.attempt import Attempt, Crashed, Finished
+from barnabas.runtime.attempt import Attempt, Finished, Outcome, Replaced
 from barnabas.runtime.context import InvocationContext
 from barnabas.runtime.directory import Directory
+from barnabas.runtime.failures import failure_of, failure_text
 from barnabas.runtime.lanes import Lane, Lanes
 from barnabas.runtime.limits import Limits
 from barnabas.runtime.live import Live, Step
 from barnabas.runtime.marks import Marks
 from barnabas.runtime.outbox import Outbox
-from barnabas.runtime.retries import Retry, failure_text, of_invocation, of_step
+from barnabas.runtime.retries import Retry, of_invocation, of_step
 from barnabas.runtime.ring import Ring
 from barnabas.runtime.sender import Sender
 from barnabas.runtime.state import KeyState, States
@@ -78,6 +79,7 @@ class ShardEngine:
         self.ended: list[Live] = []  # over since the last seal, and in the store
         self.spill_ops: list[tuple[Any, ...]] = []
         self.spilled_bytes = 0  # of records in the store
+        self.spilling: dict[bytes, int] = {}  # ids on their way there, by the commit that takes them
         self.spilled_in = 0  # number of the commit that holds the latest spilled entry
         self.unread: dict[str, int] = {}  # keys whose spilled entries must not be read before this commit is through
         self.offsets_moved = False
@@ -91,7 +93,7 @@ class ShardEngine:
         self._held: list[tuple[int, int, Live]] = []
         self._forgettable: list[Live] = []  # suspended; what the store has of them may leave the memory
         self._as_tasks: set[Live] = set()  # whose attempts are asyncio tasks
-        self._tasks_over: list[tuple[Live, Attempt, Finished | Crashed | None]] = []
+        self._tasks_over: list[tuple[Live, Attempt, Outcome | None]] = []
         self._tie = itertools.count()
 
     def hold_under(self, lease: bytes, take: int) -> None:
@@ -206,14 +208,14 @@ class ShardEngine:
 
     def _merge_journal(self, live: Live, stored: list[j.Entry]) -> None:
         # Notifications that came while the journal was in the store alone may have been read back with it: one a position.
-        known = {entry[1] for entry in stored if entry[0] >= j.FIRST_NOTIFICATION}
+        known = {(entry[1], entry[2]) for entry in stored if entry[0] >= j.FIRST_NOTIFICATION}
         unsealed = live.journal[live.journal_sealed :]
-        late = [entry for entry in live.journal[: live.journal_sealed] if entry[1] not in known]
+        late = [entry for entry in live.journal[: live.journal_sealed] if (entry[1], entry[2]) not in known]
         live.journal = stored + late + unsealed
         live.journal_sealed = len(stored) + len(late)
         live.journal_loaded = True
 
-    def _settle(self, live: Live, outcome: Finished | Crashed | None) -> None:
+    def _settle(self, live: Live, outcome: Outcome | None) -> None:
         if outcome is None:
             self.waiting.pop(live, None)
             self.waiting[live] = self.now
@@ -221,10 +223,14 @@ class ShardEngine:
                 self._as_tasks.add(live)
         elif isinstance(outcome, Finished):
             self._finish(live, outcome.result, outcome.failure)
+        elif isinstance(outcome, Replaced):
+            if live.attempt is not None:
+                live.attempt.drop()
+            self._launch(live)
         else:
             self._retry(live, outcome.error)
 
-    def task_over(self, live: Live, attempt: Attempt, outcome: Finished | Crashed | None) -> None:
+    def task_over(self, live: Live, attempt: Attempt, outcome: Outcome | None) -> None:
         if not self.closed:
             self._tasks_over.append((live, attempt, outcome))
             self.wake()
@@ -379,7 +385,7 @@ class ShardEngine:
     def _step_failed(self, step: Step, error: BaseException) -> Failure | None:
         """The failure to record, or None when the step will be tried again."""
         if isinstance(error, TerminalError):
-            return Failure(error.status_code, error.message, dict(error.metadata or {}))
+            return failure_of(error)
         live = step.live
         step.attempts += 1
         step.first_failed_at = step.first_failed_at or self.now
@@ -407,12 +413,13 @@ class ShardEngine:
 
     # -- what attempts ask for (attempt.Host)
 
-    def journaled(self, live: Live) -> None:
-        self._change(live)
-        if len(live.journal) > self.limits.journal_entries:
+    def journaling(self, live: Live, quiet: bool) -> None:
+        if len(live.journal) >= self.limits.journal_entries:
             raise TerminalError(
-                f"the journal of {live.service}/{live.handler} has more than {self.limits.journal_entries} entries", 413
+                f"the journal of {live.service}/{live.handler} has {self.limits.journal_entries} entries, and no room for more", 413
             )
+        if not quiet:
+            self._change(live)
 
     def message(self, live: Live, issued: j.Entry, position: int, payload: bytes, headers: dict[str, str] | None) -> None:
         self.sender.message(live, issued, position, payload, headers)
@@ -476,6 +483,8 @@ class ShardEngine:
     def on_committed(self, number: int, promised: list[int]) -> None:
         """The sealed changes are in the store: what waited for that happens now."""
         self.number = number
+        for id_ in [id_ for id_, taken_by in self.spilling.items() if taken_by <= number]:
+            del self.spilling[id_]
         if promised:
             self.produce(promised)
         for key in [key for key, commit in self.unread.items() if commit <= number]:

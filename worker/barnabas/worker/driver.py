@@ -58,9 +58,11 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._probe: Any = TaskProbe()
         self._failpoints = failpoints = Failpoints()
-        self.production = Production(open_session, self._start_over, self._on_undeliverable, self.wake, failpoints)
+        self.production = Production(open_session, self._start_over, self._on_undeliverable, self.touch, failpoints)
         self.steps = StepRunner(step_threads, self._on_step_done, self._is_sure, self._put_off, failpoints)
         self._inbox: list[Batch] = []
+        self._touched: set[Tenure] = set()  # for the next turn
+        self._due: dict[Tenure, int] = {}  # when it is to be looked at, if nothing happens before
         self._backlog = 0
         self._scheduled = False
         self._alarm: asyncio.TimerHandle | None = None
@@ -76,7 +78,7 @@ class Driver:
         """Records of either topic."""
         self._failpoints.reach("batch.taken")
         self._inbox += batches
-        self.wake()
+        self._schedule()
 
     def on_assigned(self, shard: Shard, make: Callable[[], Tenure]) -> None:
         """The group gave us the shard."""
@@ -88,7 +90,8 @@ class Driver:
         """The shard is no longer ours."""
         tenure = self.tenures.pop(shard, None)
         if tenure is not None:
-            self._end(shard, tenure)
+            self._due.pop(tenure, None)
+            self._end(tenure)
 
     def halt(self, tenure: Tenure, why: str) -> None:
         """Stop a shard for good, loudly: it stays assigned to us, and untouched, until a person has looked."""
@@ -97,16 +100,27 @@ class Driver:
             tenure.halt()
             self.wake()
 
-    def _end(self, shard: Shard, tenure: Tenure) -> None:
+    def _end(self, tenure: Tenure) -> None:
         if tenure.engine is not None:
             self.steps.abandon(tenure.engine)
         tenure.end()
-        self._execute(shard, tenure, [], [])
+        self._execute(tenure, [], [])
 
     # -- turns
 
     def wake(self) -> None:
-        """Have a turn soon."""
+        """Have a turn soon that looks at every shard."""
+        self._touched.update(self.tenures.values())
+        self._schedule()
+
+    def touch(self, engine: ShardEngine) -> None:
+        """Have a turn soon that looks at this engine's shard."""
+        tenure = self.tenures.get(engine.shard)
+        if tenure is not None and tenure.engine is engine:
+            self._touched.add(tenure)
+            self._schedule()
+
+    def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._turn)
@@ -116,13 +130,12 @@ class Driver:
         """Bytes of records that were fetched and wait for the states of those before them."""
         return self._backlog
 
-    def woken_by_task(self) -> None:
+    def woken_by_task(self, shard: Shard) -> None:
         """A handler that runs as a task does something between turns."""
-        now = self._clock()
-        for tenure in self.tenures.values():
-            if tenure.engine is not None:
-                tenure.engine.now = now
-        self.wake()
+        tenure = self.tenures.get(shard)
+        if tenure is not None and tenure.engine is not None:
+            tenure.engine.now = self._clock()
+            self.touch(tenure.engine)
 
     def _turn(self) -> None:
         try:
@@ -155,15 +168,18 @@ class Driver:
             for tenure in self.tenures.values():
                 if tenure.engine is not None:
                     tenure.engine.tidy()
-        for tenure in self.tenures.values():
-            tenure.on_tick(now)
+                    self._touched.add(tenure)
+        self._touched.update(tenure for tenure, due in self._due.items() if due <= now)
+        touched, self._touched = self._touched, set()
         commits: list[tuple[Tenure, Commit]] = []
         reads: list[Coroutine[Any, Any, None]] = []
-        for shard, tenure in self.tenures.items():
-            self._execute(shard, tenure, commits, reads)
+        for tenure in touched:
+            tenure.on_tick(now)
+            self._execute(tenure, commits, reads)
             if not self._loader.holds_back(tenure.engine):
                 tenure.gather(now)
-                self._execute(shard, tenure, commits, reads)
+                self._execute(tenure, commits, reads)
+            self._note_due(tenure)
         if commits:
             self.spawn(self._commit(commits))
         for read in reads:
@@ -179,6 +195,7 @@ class Driver:
         tenure = self.tenures.get(Shard(service, batch.partition))
         if tenure is None or not tenure.takes_in(batch.epoch):
             return
+        self._touched.add(tenure)
         if kind == "signals":
             tenure.on_signals(batch.epoch, batch.records, now)
             return
@@ -201,16 +218,21 @@ class Driver:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        due = [at for tenure in self.tenures.values() if (at := tenure.next_due()) is not None]
-        if due:
-            delay = max(0, min(min(due) - now, TIDY_SECONDS * 1000)) / 1000
-            self._alarm = self._loop.call_later(delay, self.wake)
+        if self._due:
+            delay = max(0, min(min(self._due.values()) - now, TIDY_SECONDS * 1000)) / 1000
+            self._alarm = self._loop.call_later(delay, self._schedule)
+
+    def _note_due(self, tenure: Tenure) -> None:
+        due = tenure.next_due()
+        if due is None or tenure.state is State.OVER:
+            self._due.pop(tenure, None)
+        else:
+            self._due[tenure] = due
 
     # -- effects
 
     def _execute(
         self,
-        shard: Shard,
         tenure: Tenure,
         commits: list[tuple[Tenure, Commit]],
         reads: list[Coroutine[Any, Any, None]],
@@ -233,9 +255,9 @@ class Driver:
                     case fx.Load(lease):
                         reads.append(self._load(tenure, lease))
                     case fx.ReadFrom(invocations, signals, epoch):
-                        self._read_from(shard, invocations, signals, epoch)
+                        self._read_from(tenure.shard, invocations, signals, epoch)
                     case fx.StopReading():
-                        self._stop_reading(shard)
+                        self._stop_reading(tenure.shard)
 
     def _read_from(self, shard: Shard, invocations: int | None, signals: int | None, epoch: int) -> None:
         assert self.group is not None
@@ -269,6 +291,8 @@ class Driver:
                     tenure.on_commit(commit, outcome, now)
                 if engine is not None and engine.closed:
                     self.steps.abandon(engine)
+                self._touched.add(tenure)
+        self._schedule()
 
     async def _take(self, tenure: Tenure, lease: bytes) -> None:
         try:
@@ -303,6 +327,7 @@ class Driver:
         with self.between_turns():
             engine.now = self._clock()
             engine.on_step_done(step, raw, error)
+        self.touch(engine)
 
     def _is_sure(self, engine: ShardEngine) -> bool:
         tenure = self.tenures.get(engine.shard)
@@ -312,11 +337,12 @@ class Driver:
         tenure = self.tenures.get(engine.shard)
         if tenure is not None and tenure.engine is engine:
             tenure.put_off(step)
-            self.wake()
+            self.touch(engine)
 
     def _on_undeliverable(self, engine: ShardEngine, number: int, why: str) -> None:
         with self._as_probe():
             engine.on_undeliverable(number, why)
+        self.touch(engine)
 
     def _start_over(self) -> None:
         for tenure in self.tenures.values():
@@ -336,7 +362,6 @@ class Driver:
                 yield
         finally:
             _enter_task(self._loop, task)
-            self.wake()
 
     def drain(self) -> None:
         """Take no new work, begin nothing that waits; results of what runs still come in."""
@@ -354,8 +379,8 @@ class Driver:
 
     async def aclose(self) -> None:
         """End all tenures and what they have under way."""
-        for shard, tenure in list(self.tenures.items()):
-            self._end(shard, tenure)
+        for tenure in list(self.tenures.values()):
+            self._end(tenure)
         self.tenures.clear()
         if self._alarm is not None:
             self._alarm.cancel()

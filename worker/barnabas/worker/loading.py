@@ -43,11 +43,18 @@ class Loader:
         self._lookups: dict[ShardEngine, deque[tuple[Intake, Decoded]]] = {}
         self._spawn: Callable[[Any], None] = lambda _: None
         self._between_turns: Callable[[], AbstractContextManager[None]]
+        self._touch: Callable[[ShardEngine], None]
 
-    def bind(self, spawn: Callable[[Any], None], between_turns: Callable[[], AbstractContextManager[None]]) -> None:
+    def bind(
+        self,
+        spawn: Callable[[Any], None],
+        between_turns: Callable[[], AbstractContextManager[None]],
+        touch: Callable[[ShardEngine], None],
+    ) -> None:
         """How to run a coroutine, and how to enter engines from it."""
         self._spawn = spawn
         self._between_turns = between_turns
+        self._touch = touch
 
     def holds_back(self, engine: ShardEngine | None) -> bool:
         """Whether the next commit had better wait for a read: what waits for its state may well be finished in that commit."""
@@ -83,6 +90,7 @@ class Loader:
                     one.engine.on_invocation_loaded(one.effect.live, mine[0], mine[1])
                 else:
                     refills.append((one, mine[0]))
+                self._touch(one.engine)
         for one, packed in refills:
             self._spawn(self._refill(one, packed))
 
@@ -123,6 +131,7 @@ class Loader:
         with self._between_turns():
             if not one.engine.closed:
                 one.intake.on_refilled(one.effect.key, entries)
+                self._touch(one.engine)
 
     # -- ids that may have been spilled
 
@@ -144,7 +153,8 @@ class Loader:
         while waiting:
             intake, decoded = waiting[0]
             ids = [invocation.id for _, invocation in decoded if isinstance(invocation, Invocation)]
-            known: set[bytes] = set()
+            # What is being spilled right now is not in the store yet; asked for before the read, so that nothing falls between.
+            known = set(engine.spilling)
             if ids and not engine.closed:
                 try:
                     [values] = await self._store.read([(engine.shard, ("HMGET", keys.SPILL, *ids))])
@@ -152,11 +162,12 @@ class Loader:
                     log.warning("cannot look up ids, trying again: %s", error)
                     await asyncio.sleep(AGAIN_SECONDS)
                     continue
-                known = {id_ for id_, value in zip(ids, values, strict=True) if value is not None}
+                known.update(id_ for id_, value in zip(ids, values, strict=True) if value is not None)
             waiting.popleft()
             if not engine.closed:
                 with self._between_turns():
                     intake.on_invocations(decoded, known)
+                self._touch(engine)
         del self._lookups[engine]
 
 

@@ -105,7 +105,7 @@ class Worker:
         driver = self.driver = Driver(
             store, loader, open_session, self._names, owner, self.clock, self._settings.step_threads, self._fail
         )
-        loader.bind(driver.spawn, driver.between_turns)
+        loader.bind(driver.spawn, driver.between_turns, driver.touch)
         topics = [self._names.invocations(name) for name in self._app.services]
         driver.signals = signals = AssignedConsumer(kafka, self, loop)
         driver.group = group = GroupConsumer(kafka, topics, self, loop)
@@ -184,15 +184,17 @@ class Worker:
     def _make_tenure(self, shard: Shard) -> Tenure:
         definition = self._app.services[shard.service]
 
+        woken = partial(self._woken, shard)
+
         def make_engine() -> tuple[ShardEngine, Intake]:
-            engine = ShardEngine(shard, definition.handlers, self._directory, self._settings.limits(), self._woken)
+            engine = ShardEngine(shard, definition.handlers, self._directory, self._settings.limits(), woken)
             topic_id = self._topic_ids[self._names.invocations(shard.service)]
             return engine, Intake(engine, topic_id, self._directory.services[shard.service].partitions)
 
         return Tenure(shard, make_engine, self._random, self.clock())
 
-    def _woken(self) -> None:
-        self.driver.woken_by_task()
+    def _woken(self, shard: Shard) -> None:
+        self.driver.woken_by_task(shard)
 
     # -- time
 

@@ -37,7 +37,7 @@ class Production:
         open_session: OpenSession,
         start_over: Callable[[], None],
         undeliverable: Callable[[ShardEngine, int, str], None],
-        changed: Callable[[], None],
+        changed: Callable[[ShardEngine], None],
         failpoints: Failpoints,
     ) -> None:
         self._open = open_session
@@ -69,9 +69,9 @@ class Production:
         for engine, number in cast(list[Token], tokens):
             if not engine.closed:
                 engine.on_delivered([number])
+                self._changed(engine)
         while self._backlog and self._session is not None and self._session.produce(*self._backlog[0]):
             self._backlog.popleft()
-        self._changed()
 
     def on_session_over(self, undeliverable: list[tuple[object, UndeliverableError]], error: BaseException) -> None:
         log.warning("the producer session has ended, starting another: %s", error)
@@ -85,7 +85,6 @@ class Production:
             self._keep(asyncio.get_running_loop().create_task(over.aclose(0)))
         one_by_one = isinstance(error, BatchRefusedError)
         asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._reopen, one_by_one)
-        self._changed()
 
     def _reopen(self, one_by_one: bool) -> None:
         if self._session is None:

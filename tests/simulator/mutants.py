@@ -1,0 +1,216 @@
+"""Each rule of DESIGN.md 6 that is built, switched off: one small place of the engine, the store or the driver's part is replaced
+while a mutant is active. The shipped code knows nothing of it. The simulator must find what the rule is there against (F56).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from barnabas.contract.records import Failure, Label
+from barnabas.runtime import effects as fx
+from barnabas.runtime.attempt import Attempt
+from barnabas.runtime.live import Step
+from barnabas.runtime.marks import Marks, Verdict
+from barnabas.runtime.ring import Ring
+from barnabas.runtime.sender import Sender
+from barnabas.runtime.shard import ShardEngine
+from barnabas.runtime.tenure import State, Tenure
+from barnabas.store.port import Applied, Commit, Refused, StoreUnavailable
+from tests.simulator.faces import WatchedStore
+from tests.simulator.member import Member
+from tests.simulator.world import DriverRules, World
+
+Patch = tuple[Any, str, Any]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`patches`: what to put where. `profiles`: the worlds in which it is looked for, in turn."""
+
+    rule: str
+    without: str
+    profiles: tuple[str, ...]
+    patches: Callable[[], list[Patch]]
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """Everything that runs inside is without the rule."""
+        patches = self.patches()
+        before = [(owner, name, owner.__dict__[name]) for owner, name, _ in patches]
+        for owner, name, replacement in patches:
+            setattr(owner, name, replacement)
+        try:
+            yield
+        finally:
+            for owner, name, original in before:
+                setattr(owner, name, original)
+
+
+def _r1() -> list[Patch]:
+    judge = Marks.judge
+
+    def one_mark_for_both_topics(self: Marks, topic: str, label: Label) -> Verdict:
+        return judge(self, "both", label)
+
+    return [(Marks, "judge", one_mark_for_both_topics)]
+
+
+def _r2() -> list[Patch]:
+    def the_others_go_on(self: DriverRules, world: World, member: Member) -> None:
+        """The record that failed is sent again, behind those that followed it."""
+        assert member.session is not None
+        for queue in member.session.queues.values():
+            queue.rotate(-1)
+
+    return [(DriverRules, "delivery_failed", the_others_go_on)]
+
+
+def _r3() -> list[Patch]:
+    def again_under_its_lease(self: Tenure, commit: Commit, outcome: Any, now: int) -> None:
+        """No reply came: the ops go out again, under the lease that they had and the next number that the store would take."""
+        ours = commit is self._flight and commit.ops and self.state is State.ACTIVE and self.engine is not None
+        if ours and isinstance(outcome, StoreUnavailable):
+            self._send(Commit(commit.shard, commit.lease, commit.number, commit.ops), now)
+        elif ours and isinstance(outcome, Refused) and outcome.number == commit.number:
+            self._send(Commit(commit.shard, commit.lease, commit.number + 1, commit.ops), now)
+        else:
+            if ours and isinstance(outcome, Applied):
+                self.engine.next_commit = commit.number + 1  # type: ignore[union-attr]
+            on_commit(self, commit, outcome, now)
+
+    on_commit = Tenure.on_commit
+    return [(Tenure, "on_commit", again_under_its_lease)]
+
+
+def _r4() -> list[Patch]:
+    def refused_for_good(self: Tenure, commit: Commit, outcome: Any, now: int) -> None:
+        on_commit(self, commit, outcome, now)
+        if isinstance(outcome, Refused) and self.state is State.WAITING:
+            self._act_at = now + 10**12
+
+    on_commit = Tenure.on_commit
+    return [(Tenure, "on_commit", refused_for_good)]
+
+
+def _r4_check() -> list[Patch]:
+    def never_looks(self: Tenure, now: int) -> None:
+        self._spoke_at = now
+        gather(self, now)
+
+    gather = Tenure.gather
+    return [(Tenure, "gather", never_looks)]
+
+
+def _r5() -> list[Patch]:
+    def any_number(self: WatchedStore, commit: Commit) -> Applied | Refused:
+        self.checked = False  # it would say so at once: let the loss itself show
+        shard = self._shards.get(commit.shard, {})
+        meta: Any = shard.get(b"meta", {})
+        if meta.get(b"lease") == commit.lease and int(meta.get(b"number", b"0")) < commit.number:
+            meta[b"number"] = b"%d" % (commit.number - bool(commit.ops))
+        return original(self, commit)
+
+    original = WatchedStore.commit
+    return [(WatchedStore, "commit", any_number)]
+
+
+def _r9() -> list[Patch]:
+    def by_position(self: Attempt, position: int, call_id: bytes | None) -> bool:
+        return position in self._open
+
+    def apply(self: Attempt, entry: list[Any]) -> None:
+        future = self._open.get(entry[1])
+        if future is not None:
+            entry = [entry[0], entry[1], future.call_id, *entry[3:]]
+        original(self, entry)
+
+    original = Attempt._apply
+    return [(Attempt, "expects", by_position), (Attempt, "_apply", apply)]
+
+
+def _r10() -> list[Patch]:
+    return [(Ring, "get", lambda self, id_: None)]
+
+
+def _r11() -> list[Patch]:
+    return [(DriverRules, "load", lambda self, engine: len(engine.live))]
+
+
+def _r12_step() -> list[Patch]:
+    def at_once(self: ShardEngine, step: Step) -> None:
+        live = step.live
+        live.steps = live.steps or {}
+        if step.position not in live.steps:
+            live.steps[step.position] = step
+            self._run_step(step)
+
+    return [(ShardEngine, "start_step", at_once)]
+
+
+def _r12_answer() -> list[Patch]:
+    def before_its_commit(self: Tenure, engine: ShardEngine, now: int) -> None:
+        commit(self, engine, now)
+        self._effects.append(fx.Produce(engine.outbox.get(self._promised)))
+
+    commit = Tenure._commit
+    return [(Tenure, "_commit", before_its_commit)]
+
+
+def _r14() -> list[Patch]:
+    def in_order_of_takes(self: Marks, topic: str, label: Label) -> Verdict:
+        """One mark a sender: what comes from an older take than the newest seen was surely seen."""
+        sender = (topic, label.shard)
+        newest = max((mark[0] for mark in self._senders.get(sender, {}).values()), default=0)
+        return Verdict.SEEN if label.take < newest else judge(self, topic, label)
+
+    judge = Marks.judge
+    return [(Marks, "judge", in_order_of_takes)]
+
+
+def _r15() -> list[Patch]:
+    def outage_is_failure(self: Tenure, commit: Commit, outcome: Any, now: int) -> None:
+        """An outage counts against the work that met it, until it is given up."""
+        if isinstance(outcome, StoreUnavailable) and commit is self._flight and self.engine is not None:
+            for live in list(self.engine.live.values()):
+                live.attempts += 24
+                if live.attempts >= 70 and live.attempt is not None:
+                    live.attempt.drop()
+                    self.engine._finish(live, None, Failure(503, "the store did not answer"))
+        on_commit(self, commit, outcome, now)
+
+    on_commit = Tenure.on_commit
+    return [(Tenure, "on_commit", outage_is_failure)]
+
+
+def _r16() -> list[Patch]:
+    def only_the_letter(self: Sender, record: Any, why: str) -> None:
+        undeliverable(self, record, why)
+
+    undeliverable = Sender.undeliverable
+    return [(Sender, "undeliverable", only_the_letter)]
+
+
+def _r17() -> list[Patch]:
+    return [(Tenure, "takes_in", lambda self, epoch: self.engine is not None)]
+
+
+MUTANTS = [
+    Mutant("R1", "one mark for both topics of a shard", ("crashes", "calm"), _r1),
+    Mutant("R2", "a session goes on after a failure", ("deliveries",), _r2),
+    Mutant("R3", "a commit without reply is sent again under its lease", ("lines", "contest"), _r3),
+    Mutant("R4", "a refused owner does not take again", ("contest", "groups"), _r4),
+    Mutant("R4", "an idle owner does not look", ("idle",), _r4_check),
+    Mutant("R5", "any higher number is taken", ("idle", "fallback"), _r5),
+    Mutant("R9", "results match on the position alone", ("dice",), _r9),
+    Mutant("R10", "ids that are kept are not looked up", ("calm", "fallback"), _r10),
+    Mutant("R11", "waiting work holds back intake", ("narrow",), _r11),
+    Mutant("R12", "a step starts before what it follows from is committed", ("crashes",), _r12_step),
+    Mutant("R12", "an answer leaves before its commit", ("crashes",), _r12_answer),
+    Mutant("R14", "leases are ordered for dedupe", ("fallback", "idle"), _r14),
+    Mutant("R15", "an outage counts as a failure of the work", ("lines",), _r15),
+    Mutant("R16", "a call that became a dead letter is not answered", ("crashes", "calm"), _r16),
+    Mutant("R17", "records of an older assignment are taken", ("contest", "groups"), _r17),
+]
