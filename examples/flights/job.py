@@ -113,6 +113,7 @@ class Job:
             await self._until_settled(workers, sending)
         finally:
             sending.cancel()
+            await asyncio.wait([sending])  # nothing may be sent any more when the workers end
         return time.monotonic() - began
 
     async def _send(self) -> None:
@@ -125,24 +126,28 @@ class Job:
     async def _until_settled(self, workers: Workers, sending: asyncio.Task[None]) -> None:
         best, moved = 0, time.monotonic()
         with self._progress_bar() as bar:
-            task = bar.add_task("", total=self._invocations, each="")
-            while True:
-                standings = await self._watch.look()
-                each = {service: min(one.done, len(self._flights)) for service, one in standings.items()}
-                done = sum(each.values())
-                bar.update(task, completed=done, each=" · ".join(f"{name} {count:,}" for name, count in each.items()))
+            standings, done = await self._look(bar)
+            while not await self._is_settled(sending, standings):
                 if done > best:
                     best, moved = done, time.monotonic()
-                if await self._is_settled(sending, standings):
-                    break
-                if self._kill and self._killed_at is None and 2 * done >= self._invocations:
-                    await self._replace_one(workers, done)
-                workers.check()
                 if time.monotonic() - moved > STALL_SECONDS:
                     raise JobFailed(f"Nothing more was done for {STALL_SECONDS:.0f} s. {standings}")
-                await asyncio.sleep(KILL_LOOK_SECONDS if self._kill and self._killed_at is None else LOOK_SECONDS)
+                workers.check()
+                to_kill = self._kill and self._killed_at is None
+                if to_kill and 2 * done >= self._invocations:
+                    await self._replace_one(workers, done)
+                await asyncio.sleep(KILL_LOOK_SECONDS if to_kill else LOOK_SECONDS)
+                standings, done = await self._look(bar)
         if self._kill and self._killed_at is None:
             raise JobFailed("Everything was done before a worker could be killed halfway; give it more flights.")
+
+    async def _look(self, bar: Progress) -> tuple[dict[str, Standing], int]:
+        """Where the services stand, and how many invocations are done; moves the bar."""
+        standings = await self._watch.look()
+        each = {service: min(one.done, len(self._flights)) for service, one in standings.items()}
+        done = sum(each.values())
+        bar.update(bar.task_ids[0], completed=done, each=" · ".join(f"{name} {n:,}" for name, n in each.items()))
+        return standings, done
 
     async def _is_settled(self, sending: asyncio.Task[None], standings: Mapping[str, Standing]) -> bool:
         if not sending.done():
@@ -161,4 +166,6 @@ class Job:
 
     def _progress_bar(self) -> Progress:
         columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[each]}"))
-        return Progress(*columns, console=self._console)
+        bar = Progress(*columns, console=self._console)
+        bar.add_task("", total=self._invocations, each="")
+        return bar

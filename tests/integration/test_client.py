@@ -223,6 +223,7 @@ async def test_a_call_times_out_and_is_forgotten(client: Client, responder: Resp
     async def nothing(invocation: Invocation) -> list[Reply]:
         return []
 
+    await client.service_call(greet, "the connections are there")
     responder.answer = nothing
     with pytest.raises(TimeoutError):
         await client.service_call(greet, "Ada", timeout=0.05)

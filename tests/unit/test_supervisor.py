@@ -82,13 +82,16 @@ async def test_a_second_request_ends_children_that_do_not(tmp_path: Path) -> Non
 
 async def test_children_see_the_end_of_their_supervisor_on_stdin(tmp_path: Path) -> None:
     """The pipe is open as long as the supervisor lives: reading from it does not return."""
-    reading = "sys.stdin.read(); open(sys.argv[1] + '.eof', 'a').write('eof\\n')"
+    reading = (
+        "import select; say = open(sys.argv[1] + '.said', 'a', buffering=1).write; "
+        "say('closed\\n' if select.select([0], [], [], 0.2)[0] else 'open\\n'); sys.stdin.read(); say('ended\\n')"
+    )
     program = (
         "import asyncio, os, sys; from barnabas.worker.supervisor import Supervisor; "
         f"asyncio.run(Supervisor([{command(tmp_path / '0', reading)!r}], os.environ, 2).run())"
     )
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
-    await lines(tmp_path / "0", 1)
+    await lines(tmp_path / "0.said", 1)
     process.kill()
     await process.wait()
-    assert await lines(tmp_path / "0.eof", 1) == ["eof"]
+    assert await lines(tmp_path / "0.said", 2) == ["open", "ended"]

@@ -212,7 +212,7 @@ async def test_scripts_that_the_server_forgot_are_loaded_again_and_run_once(serv
 async def test_outcomes_that_were_read_before_the_connection_broke_stand(connect: Connect) -> None:
     async with FakeServer(b"*2\r\n$7\r\napplied\r\n$1\r\n1\r\n", None) as fake:
         store = connect(fake.address)
-        commits = [Commit(Shard("Plane", partition), LEASE, 1, []) for partition in range(3)]
+        commits = [Commit(Shard("Plane", partition), LEASE, 1, [("HSET", "h", "f", "v")]) for partition in range(3)]
         outcomes = await store.commit(commits)
     assert outcomes[0] == Applied()
     assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes[1:])

@@ -25,7 +25,7 @@ app = typer.Typer()
 def doctor(
     kafka: Annotated[str, typer.Option(envvar="BARNABAS_KAFKA", help="Address of the broker, host:port.")] = "",
     redis: Annotated[str, typer.Option(envvar="BARNABAS_REDIS", help="Address of the store, a redis:// URL.")] = "",
-    namespace: Annotated[str, typer.Option(envvar="BARNABAS_NAMESPACE", help="Whose topics to look at.")] = "demo",
+    namespace: Annotated[str, typer.Option(envvar="BARNABAS_NAMESPACE", help="Whose topics to look at.")] = "barnabas",
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Look for settings of broker and store that would lose data. Ends with 1 if there are any, 2 without an answer."""

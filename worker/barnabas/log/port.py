@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-
 #: An offset that stands for the first record there is.
 BEGINNING = -2
 

@@ -294,10 +294,12 @@ class ShardEngine:
         live.last_failure = failure_text(error)
         self.counts["attempts failed"] += 1
         self.change_header(live)
-        decision = of_invocation(self.handlers.get(live.handler), live.attempts, error)
+        handler = self.handlers.get(live.handler)
+        decision = of_invocation(handler, live.attempts, error)
         log.warning(
             "%s/%s failed its attempt %d (%s): %s",
-            live.service, live.handler, live.attempts, decision.describe(), live.last_failure, exc_info=error,
+            live.service, live.handler, live.attempts, decision.describe(), live.last_failure,
+            exc_info=None if handler is None else error,
         )  # fmt: skip
         if decision.kill:
             self._finish(live, None, Failure(500, live.last_failure))

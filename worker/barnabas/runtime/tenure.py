@@ -66,6 +66,7 @@ class Tenure:
         self.lease = b""
         self.epoch = 0
         self.refusals = 0
+        self._takes = 0  # take counter of our last take
         self._make_engine = make_engine
         self._random = random
         self._effects: list[fx.Effect] = []
@@ -122,11 +123,15 @@ class Tenure:
         if self.state is not State.TAKING or lease != self.lease:
             return
         self._answered(now)
+        # Whose commit a number counts is known only if nobody has held the shard since our last take.
+        alone = taken.takes == self._takes + 1
         self._takes = taken.takes
         self._confirmed_at = self._asked_at
         engine, flight = self.engine, self._flight
         if engine is None:
             self._load()
+        elif not alone:
+            self._reload()
         elif flight is None and taken.number == engine.number:
             self._go_on(engine, taken)
         elif flight is not None and taken.number == flight.number:
@@ -304,6 +309,7 @@ class Tenure:
         if self.engine is not None:
             self.engine.close()
         self.engine = self.intake = self._flight = None
+        self._effects = [effect for effect in self._effects if not isinstance(effect, fx.StartStep)]
         self._put_off = []
         self._promised = []
         self._gathering_since = None

@@ -21,7 +21,7 @@ from barnabas.sdk.serde import Serde
 T = TypeVar("T")
 
 # Part of the names of two topics, `{namespace}.{name}.invocations`; Kafka allows 249 characters for the whole.
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,159}")
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,159}")
 
 
 class ServiceDefinition:
@@ -37,7 +37,7 @@ class ServiceDefinition:
         if not isinstance(tag.name, str) or not _NAME.fullmatch(tag.name):
             raise ValueError(
                 f"{tag.name!r} cannot be the name of a {tag.kind}: it becomes part of topic names, so use up to 160 "
-                f"letters, digits, '_', '.' and '-', starting with a letter or '_'"
+                f"letters, digits, '_' and '-', starting with a letter or '_'"
             )
         resolve_invocation_policy(
             invocation_retry_policy

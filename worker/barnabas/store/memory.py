@@ -65,7 +65,7 @@ class MemoryCore:
             return Refused("lease", number)
         if not commit.ops and commit.number == number:
             return _APPLIED
-        if commit.number != number + 1:
+        if not commit.ops or commit.number != number + 1:
             return Refused("number", number)
         ops = [forms.op(op) for op in commit.ops]
         shard = self._shards[commit.shard]

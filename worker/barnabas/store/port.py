@@ -69,8 +69,8 @@ class Taken:
 class Commit:
     """A numbered change to one shard under one lease: applied as a whole, or refused as a whole.
 
-    With no `ops` and `number` equal to the store's last one it is a check: nothing changes, a lost lease or a store
-    that fell back is noticed (R4).
+    With no `ops` it is a check: nothing changes, and `number` must equal the store's last one. A lost lease or a store
+    that fell back, be it by one commit, is noticed (R4).
     """
 
     shard: Shard

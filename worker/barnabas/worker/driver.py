@@ -8,21 +8,21 @@ Nothing awaits per record. Handlers run inside a turn, so it is no task: the pro
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import contextvars
 import logging
-from asyncio.tasks import _enter_task, _leave_task
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from barnabas.contract.topics import TopicNames
 from barnabas.log.port import BEGINNING, Batch, Consumer, Position
 from barnabas.runtime import effects as fx
-from barnabas.runtime.attempt import TaskProbe
 from barnabas.runtime.live import Step
 from barnabas.runtime.recovery import QUESTIONS
 from barnabas.runtime.shard import ShardEngine
 from barnabas.runtime.tenure import State, Tenure
 from barnabas.store.port import Applied, Commit, Refused, Shard, Store, StoreCorrupt, StoreUnavailable
+from barnabas.worker.current_task import CurrentTask
 from barnabas.worker.failpoints import Failpoints
 from barnabas.worker.loading import Loader
 from barnabas.worker.production import OpenSession, Production
@@ -56,7 +56,8 @@ class Driver:
         self._clock = clock
         self._fail = fail
         self._loop = asyncio.get_running_loop()
-        self._probe: Any = TaskProbe()
+        self.current_task = CurrentTask(self._loop)
+        self._context = contextvars.copy_context()  # of every turn, whoever asked for it
         self._failpoints = failpoints = Failpoints()
         self.production = Production(open_session, self._start_over, self._on_undeliverable, self.touch, failpoints)
         self.steps = StepRunner(step_threads, self._on_step_done, self._is_sure, self._put_off, failpoints)
@@ -123,7 +124,7 @@ class Driver:
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._turn)
+            self._loop.call_soon(self._turn, context=self._context)
 
     @property
     def backlog_bytes(self) -> int:
@@ -138,24 +139,15 @@ class Driver:
             self.touch(tenure.engine)
 
     def _turn(self) -> None:
+        self._scheduled = False  # what asks for a turn during this one gets another
         try:
-            with self._as_probe():
+            with self.current_task.is_probe():
                 self._work()
             self.after_turn()
         except BaseException as error:
             self._fail(error)
             if not isinstance(error, Exception):
                 raise
-        finally:
-            self._scheduled = False
-
-    @contextlib.contextmanager
-    def _as_probe(self) -> Iterator[None]:
-        _enter_task(self._loop, self._probe)
-        try:
-            yield
-        finally:
-            _leave_task(self._loop, self._probe)
 
     def _work(self) -> None:
         now = self._clock()
@@ -340,7 +332,7 @@ class Driver:
             self.touch(engine)
 
     def _on_undeliverable(self, engine: ShardEngine, number: int, why: str) -> None:
-        with self._as_probe():
+        with self.current_task.is_probe():
             engine.on_undeliverable(number, why)
         self.touch(engine)
 
@@ -351,17 +343,9 @@ class Driver:
 
     # -- tasks
 
-    @contextlib.contextmanager
-    def between_turns(self) -> Iterator[None]:
+    def between_turns(self) -> AbstractContextManager[None]:
         """Let engines work from inside one of our tasks: handlers must not see that task as theirs."""
-        task = asyncio.current_task()
-        assert task is not None
-        _leave_task(self._loop, task)
-        try:
-            with self._as_probe():
-                yield
-        finally:
-            _enter_task(self._loop, task)
+        return self.current_task.is_probe_instead()
 
     def drain(self) -> None:
         """Take no new work, begin nothing that waits; results of what runs still come in."""

@@ -26,7 +26,8 @@ if found[1] ~= ARGV[1] then return {'lease', number} end
 
 local ops = cmsgpack.unpack(ARGV[4])
 if #ops == 0 and ARGV[2] == number then return {'applied', number} end
-if tonumber(ARGV[2]) ~= tonumber(number) + 1 then return {'number', number} end
+-- a check that is one ahead is no commit: it would hide that the store fell back by that one
+if #ops == 0 or tonumber(ARGV[2]) ~= tonumber(number) + 1 then return {'number', number} end
 
 -- verb -> {fewest arguments after the key, most, a multiple of}
 local MANY = math.huge
