@@ -1,7 +1,8 @@
-"""`make bench`: throughput and latency beside their bare loops, and the flights demo, on servers of their own if need be.
+"""`make bench`: throughput and latency beside their bare loops, and the flights demo, on servers of their own if need
+be.
 
-Exits with 1 if a figure misses its bar: 0.3 of the bare loop for throughput, 2.5 times the bare hops for a call, 4,000 a second
-for the flights.
+Exits with 1 if a figure misses its bar: 0.3 of the bare loop for throughput, 2.5 times the bare hops for a call, 4,000
+a second for the flights.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import sys
 from pathlib import Path
 
 import uvloop
-from bench import latency, throughput
 
 from barnabas.devstack.stack import find_or_start
+from bench import latency, throughput
 
 FLIGHTS = 20_000
 
@@ -43,8 +44,16 @@ def main() -> int:
         ratios = latency.report(uvloop.run(latency.compare(servers.kafka, servers.redis, arguments.calls)))
         rate = flights()
         print(f"flights, two workers  {rate:9,.0f}/s   (plane, airport and carrier counted)")
-    missed = [f"{name} is {rates[name] / rates['bare']:.2f} of the bare loop" for name in ("noop", "add") if rates[name] < 0.3 * rates["bare"]]
-    missed += [f"a call ({name}) is {ratios[name]:.2f} times the bare hops" for name in ("service", "object") if ratios[name] > 2.5]
+    missed = [
+        f"{name} is {rates[name] / rates['bare']:.2f} of the bare loop"
+        for name in ("noop", "add")
+        if rates[name] < 0.3 * rates["bare"]
+    ]
+    missed += [
+        f"a call ({name}) is {ratios[name]:.2f} times the bare hops"
+        for name in ("service", "object")
+        if ratios[name] > 2.5
+    ]
     missed += [f"the flights run at {rate:,.0f}/s"] if rate < 4_000 else []
     print("missed: " + "; ".join(missed) if missed else "all bars met")
     return 1 if missed else 0

@@ -1,6 +1,8 @@
-"""What the pipeline could reach with no runtime on top of it: consume a batch, one script call a partition, one record each.
+"""What the pipeline could reach with no runtime on top of it: consume a batch, one script call a partition, one record
+each.
 
-uvloop and orjson, as fast as such a loop gets in Python. The measure beside which the runtime's figures stand; it journals nothing, keeps no order per key, and loses work in a crash.
+uvloop and orjson, as fast as such a loop gets in Python. The measure beside which the runtime's figures stand; it
+journals nothing, keeps no order per key, and loses work in a crash.
 """
 
 from __future__ import annotations
@@ -35,7 +37,12 @@ def bare_loop(bootstrap: str, redis_url: str, count: int) -> float:
     for partition in range(PARTITIONS):
         store.set(f"{{{names[0]}/{partition}}}:lease", "L")
     producer = Producer(
-        {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 2, "queue.buffering.max.messages": 2_000_000}
+        {
+            "bootstrap.servers": bootstrap,
+            "enable.idempotence": True,
+            "linger.ms": 2,
+            "queue.buffering.max.messages": 2_000_000,
+        }
     )
     for i in range(count):
         value = b'{"n":%d,"pad":"%s"}' % (i, b"x" * 100)
@@ -52,9 +59,7 @@ def _topics(bootstrap: str) -> tuple[str, str]:
     namespace = f"bare-{uuid.uuid4().hex[:8]}"
     names = (f"{namespace}.in", f"{namespace}.out")
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    futures = admin.create_topics(
-        [NewTopic(name, num_partitions=PARTITIONS, replication_factor=1) for name in names]
-    )
+    futures = admin.create_topics([NewTopic(name, num_partitions=PARTITIONS, replication_factor=1) for name in names])
     for future in futures.values():
         future.result(20)
     return names
@@ -64,7 +69,12 @@ async def _drain(
     bootstrap: str, store: redis.Redis, sha: str, producer: Producer, names: tuple[str, str], count: int
 ) -> float:
     consumer = Consumer(
-        {"bootstrap.servers": bootstrap, "group.id": names[0], "auto.offset.reset": "earliest", "enable.auto.commit": False}
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": names[0],
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
     )
     consumer.assign([TopicPartition(names[0], partition, 0) for partition in range(PARTITIONS)])
     loop = asyncio.get_running_loop()

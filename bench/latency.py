@@ -1,4 +1,5 @@
-"""One call at a time, client to handler and back over Kafka, beside two bare Kafka hops and a commit on the same servers.
+"""One call at a time, client to handler and back over Kafka, beside two bare Kafka hops and a commit on the same
+servers.
 
     python -m bench.latency [--calls 300]
 
@@ -20,14 +21,14 @@ import uuid
 import msgpack
 import redis
 import uvloop
-from bench.bare_loop import SCRIPT
-from bench.throughput import prepare
-from bench.workload import add, noop
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 import barnabas
 from barnabas.contract.topics import TopicNames
+from bench.bare_loop import SCRIPT
+from bench.throughput import prepare
+from bench.workload import add, noop
 
 WARM_UP = 50
 
@@ -36,7 +37,9 @@ def bare_hops(bootstrap: str, redis_url: str, calls: int) -> list[float]:
     """Milliseconds of: produce, consume, one store call, produce, consume; a thread stands for the worker."""
     names = [f"bare-{uuid.uuid4().hex[:8]}.{side}" for side in ("in", "out")]
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    for future in admin.create_topics([NewTopic(name, num_partitions=1, replication_factor=1) for name in names]).values():
+    for future in admin.create_topics(
+        [NewTopic(name, num_partitions=1, replication_factor=1) for name in names]
+    ).values():
         future.result(20)
     store = redis.Redis.from_url(redis_url)
     sha = store.script_load(SCRIPT)
@@ -50,7 +53,9 @@ def bare_hops(bootstrap: str, redis_url: str, calls: int) -> list[float]:
             message = incoming.poll(0.05)
             if message is None or message.error():
                 continue
-            store.evalsha(sha, 1, f"{{{names[0]}}}:lease", "L", msgpack.packb([[b"SET", b"x", b"1"]], use_bin_type=False))
+            store.evalsha(
+                sha, 1, f"{{{names[0]}}}:lease", "L", msgpack.packb([[b"SET", b"x", b"1"]], use_bin_type=False)
+            )
             back.produce(names[1], value=b"1", partition=0)
             back.poll(0)
 
@@ -117,7 +122,11 @@ def report(times: dict[str, list[float]]) -> dict[str, float]:
     """Print medians as ratios to the bare hops; returns the ratios."""
     base = statistics.median(times["bare"])
     ratios = {}
-    for name, title in (("bare", "two hops and a commit"), ("service", "call, service no-op"), ("object", "call, object add")):
+    for name, title in (
+        ("bare", "two hops and a commit"),
+        ("service", "call, service no-op"),
+        ("object", "call, object add"),
+    ):
         ordered = sorted(times[name])
         p50, p99 = statistics.median(ordered), ordered[int(len(ordered) * 0.99)]
         ratios[name] = p50 / base

@@ -2,8 +2,8 @@
 
     python -m bench.profile_worker [--count 50000] [--service noop|add]
 
-cProfile about doubles the time of small functions, so the shares are what to read; the line `unprofiled` is a second run
-without it, by which the shares are scaled to microseconds.
+cProfile about doubles the time of small functions, so the shares are what to read; the line `unprofiled` is a second
+run without it, by which the shares are scaled to microseconds.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import pstats
 import uuid
 from collections import defaultdict
 
-from bench.throughput import drain, prepare, produce
-
 from barnabas.contract.topics import TopicNames
+from bench.throughput import drain, prepare, produce
 
 PARTS = {
     "decode records": ("contract/",),

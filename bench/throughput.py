@@ -2,8 +2,9 @@
 
     python -m bench.throughput [--count 50000]
 
-Each run is produced first and drained then, on the servers of BARNABAS_KAFKA and BARNABAS_REDIS. The bare loop consumes a
-batch, makes one store call and produces one record each; the runtime's figures are given as a ratio to it, measured in between.
+Each run is produced first and drained then, on the servers of BARNABAS_KAFKA and BARNABAS_REDIS. The bare loop consumes
+a batch, makes one store call and produces one record each; the runtime's figures are given as a ratio to it, measured
+in between.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ import time
 import uuid
 
 import uvloop
-from bench.bare_loop import bare_loop
-from bench.workload import app
 from confluent_kafka import Producer
 
 from barnabas.contract import codec
@@ -27,6 +26,8 @@ from barnabas.log.kafka_admin import KafkaAdmin
 from barnabas.log.settings import KafkaSettings
 from barnabas.worker.process import Worker
 from barnabas.worker.settings import Settings
+from bench.bare_loop import bare_loop
+from bench.workload import app
 
 PARTITIONS = 4
 KEYS = 500

@@ -87,8 +87,8 @@ def _run(departures: Departures, totals: Expected, run: Run) -> Table:
     table = Table(title="The run", title_justify="left", title_style="bold", show_header=False)
     table.add_row(
         "rows",
-        f"{departures.rows:,} read, {departures.left_out:,} left out: {departures.without_departure:,} without departure "
-        f"time, {departures.without_tail_number:,} of these without tail number too",
+        f"{departures.rows:,} read, {departures.left_out:,} left out: {departures.without_departure:,} without "
+        f"departure time, {departures.without_tail_number:,} of these without tail number too",
     )
     table.add_row("invocations", f"{invocations:,}: {run.services} for each of {flights:,} flights")
     table.add_row("time", f"{run.seconds:.1f} s with {run.workers} workers")

@@ -1,7 +1,7 @@
 """The app that the crash tests run: handlers whose state shows every gap, repeat and change of order.
 
-Loaded by the worker processes of `processes.py`; the tests take the handlers' names from here. The *ledger* is what the world
-saw: a file with one line for each execution of a step, written past all machinery, so that no rollback can take it back.
+Loaded by the worker processes of `processes.py`; the tests take the handlers' names from here. The *ledger* is what the
+world saw: a file with a line for each execution of a step, written past all machinery, so no rollback takes it back.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 
+from pydantic import BaseModel
+
 import barnabas
 from barnabas import Context, ObjectContext, Service, VirtualObject
-from pydantic import BaseModel
 
 LEDGER_VARIABLE = "CHAOS_LEDGER"
 STEPS = ("charge", "pack", "ship")

@@ -1,4 +1,7 @@
-"""The arena of a crash test: a namespace of its own on the session's servers, with its topics, workers, traffic and checks."""
+"""The arena of a crash test: a namespace of its own on the session's servers, with topics, workers, traffic and checks.
+
+Made by the fixture of `conftest.py`, one for each test. Touches its namespace and the processes that it starts.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from random import Random
 from uuid import uuid4
 
 import pytest
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource  # type: ignore[attr-defined]
+
 from barnabas.contract.ids import random_id
 from barnabas.contract.topics import TopicNames
 from barnabas.devstack.process import wait_until
@@ -19,8 +24,6 @@ from barnabas.devstack.stack import Addresses
 from barnabas.log.kafka_admin import KafkaAdmin
 from barnabas.log.settings import KafkaSettings
 from barnabas.store.port import Shard
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource  # type: ignore[attr-defined]
-
 from tests.chaos import checks
 from tests.chaos.app import LEDGER_VARIABLE
 from tests.chaos.monitor import CommitWatch
@@ -57,7 +60,7 @@ class Arena:
         self.crew = Crew(environment, folder)
         self.allowed_repeats = 0.0
         self.allowed_late = 0.0
-        self.allowed_dead_letters = 0
+        self.wanted_dead_letters = 0
         self.fell_back = False
 
     def say(self, what: str) -> None:
@@ -81,12 +84,14 @@ class Arena:
         wrong += checks.k4_ledger(self.traffic, self.ledger, self.allowed_repeats, self.allowed_late)
         if not self.fell_back:
             wrong += self.watch.k8_single_writer()
-        if (letters := self.log.dead_letters()) > self.allowed_dead_letters:
-            wrong.append(f"{letters} dead letters")
+        if len(letters := self.log.dead_letters()) != self.wanted_dead_letters:
+            wrong += [
+                f"dead letter: {letter.reason}, {letter.detail}, {letter.topic} {letter.key!r}" for letter in letters
+            ]
         self.expect_none(wrong)
 
     def wait_quiet(self, seconds: float = 15.0) -> None:
-        """K5, as soon as it holds: for several looks, since shards are looked at in turn while messages travel between them."""
+        """K5, as soon as it holds: for several looks, since messages travel between shards meanwhile."""
         deadline = time.monotonic() + seconds
         quiet = 0
         while quiet < QUIET_LOOKS:
@@ -132,7 +137,9 @@ class Arena:
     def alter_topic(self, topic: str, config: dict[str, str]) -> None:
         """Change settings of a topic."""
         admin = AdminClient({"bootstrap.servers": self.addresses.kafka})
-        changes = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in config.items()]
+        changes = [
+            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in config.items()
+        ]
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=changes)
         for future in admin.incremental_alter_configs([resource]).values():
             future.result(30)
@@ -141,7 +148,7 @@ class Arena:
         admin = KafkaAdmin(KafkaSettings(bootstrap=self.addresses.kafka))
         names = self.names
         per_service = [topic for name in checks.SERVICES for topic in (names.invocations(name), names.signals(name))]
-        counts = {topic: PARTITIONS for topic in per_service} | {names.replies: 1, names.dead_letters: 1}
+        counts = dict.fromkeys(per_service, PARTITIONS) | {names.replies: 1, names.dead_letters: 1}
         await asyncio.gather(*(admin.create(topic, count, {}) for topic, count in counts.items()))
 
     def close(self) -> None:

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import cast
 
 import msgpack
-from barnabas.contract.ids import random_id
+from confluent_kafka import Consumer, TopicPartition
+from redis import Redis
+
+from barnabas.contract import codec
+from barnabas.contract.ids import InvocationId, random_id
+from barnabas.contract.records import DeadLetter
 from barnabas.contract.topics import TopicNames
 from barnabas.runtime import journal as j
 from barnabas.store import keys
 from barnabas.store.keys import Keys
 from barnabas.store.port import Shard
-from confluent_kafka import Consumer, TopicPartition
-from redis import Redis
-
 from tests.chaos.app import STEPS
 from tests.chaos.traffic import ACCOUNTS, PARTITIONS, Traffic
 
@@ -115,7 +117,7 @@ class LogView:
 
     def end(self, topic: str, partition: int) -> int:
         """The offset that the next record will get."""
-        return cast("tuple[int, int]", self._consumer.get_watermark_offsets(TopicPartition(topic, partition)))[1]
+        return self._consumer.get_watermark_offsets(TopicPartition(topic, partition))[1]
 
     def unread(self, shard: Shard, meta: dict[bytes, bytes]) -> list[str]:
         """What the shard has not read of its topics, by its own offsets."""
@@ -124,11 +126,26 @@ class LogView:
             b"sig": self.end(self._names.signals(shard.service), shard.partition),
         }
         read = {field: int(meta.get(field, b"0")) for field in ends}
-        return [f"{shard} stands at {field.decode()} {read[field]} of {ends[field]}" for field in ends if read[field] != ends[field]]
+        return [
+            f"{shard} stands at {field.decode()} {read[field]} of {ends[field]}"
+            for field in ends
+            if read[field] != ends[field]
+        ]
 
-    def dead_letters(self) -> int:
-        """How many there are."""
-        return self.end(self._names.dead_letters, 0)
+    def dead_letters(self) -> list[DeadLetter]:
+        """All of them, each once: like a reply, a dead letter may have been produced several times."""
+        topic = self._names.dead_letters
+        end = self.end(topic, 0)
+        found: dict[bytes, None] = {}
+        self._consumer.assign([TopicPartition(topic, 0, 0)])
+        position = 0
+        while position < end:
+            for message in self._consumer.consume(1000, 1.0):
+                assert message.error() is None, message.error()
+                found[message.value() or b""] = None
+                position = (message.offset() or 0) + 1
+        self._consumer.unassign()
+        return [codec.decode_dead_letter(value) for value in found]
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -169,7 +186,9 @@ def k1_outcomes(traffic: Traffic) -> list[str]:
             wrong.append(f"{request.service}/{request.handler} {request.id} has {len(outcomes)} outcomes: {outcomes}")
         result, failure = next(iter(outcomes))
         if failure is not None or (request.expected is not None and json.loads(result or b"null") != request.expected):
-            wrong.append(f"{request.service}/{request.handler} {request.id}: {result!r} {failure!r}, not {request.expected!r}")
+            wrong.append(
+                f"{request.service}/{request.handler} {request.id}: {result!r} {failure!r}, not {request.expected!r}"
+            )
     return wrong
 
 
@@ -192,7 +211,7 @@ def k3_sum(store: StoreView) -> list[str]:
 def k4_ledger(traffic: Traffic, ledger: Ledger, repeats: float, late: float) -> list[str]:
     """Every step ran; at most `repeats` ran again; none ran again once a later one of its invocation had begun.
 
-    `late`: how many may do that after all. An action that has begun when its process is frozen ends whenever that goes on.
+    `late`: how many may do that after all. An action that has begun when its process is frozen ends when that goes on.
     """
     wrong: list[str] = []
     again: list[str] = []
@@ -223,7 +242,7 @@ def k5_quiet(store: StoreView, log: LogView) -> list[str]:
 
 @dataclass
 class Recorded:
-    """What the store knew at one moment: steps with a result, and invocations that were over. None of it may run again."""
+    """What the store knew at one moment: steps with a result, and invocations that were over. None may run again."""
 
     steps: set[tuple[str, str]] = field(default_factory=set)
     finished: set[str] = field(default_factory=set)
@@ -251,6 +270,4 @@ class Recorded:
 
 
 def _text(id_: bytes) -> str:
-    from barnabas.contract.ids import InvocationId
-
     return str(InvocationId(id_))

@@ -10,8 +10,8 @@ from random import Random
 from uuid import uuid4
 
 import pytest
-from barnabas.devstack.stack import Addresses
 
+from barnabas.devstack.stack import Addresses
 from tests.chaos.arena import Arena
 
 SEED = os.environ.get("BARNABAS_CHAOS_SEED")

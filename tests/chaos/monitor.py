@@ -1,7 +1,7 @@
 """K8: who changed which shard of the store, in which order, as the server itself tells (MONITOR).
 
-The scripts' own writes are seen, not what workers believe: a commit counts when `number` was written, under the lease that its
-call named, and that lease must be the one that was taken last.
+The scripts' own writes are seen, not what workers believe: a commit counts when `number` was written, under the lease
+that its call named, and that lease must be the one that was taken last.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ class CommitWatch:
             numbers = [commit.number for commit in commits]
             if numbers != list(range(1, len(numbers) + 1)):
                 wrong.append(f"{shard}: commit numbers {numbers}")
-            wrong += [f"{shard}: commit {one.number} under a lease that was lost" for one in commits if one.lease != one.taken]
+            wrong += [
+                f"{shard}: commit {one.number} under a lease that was lost" for one in commits if one.lease != one.taken
+            ]
         return wrong
 
     def close(self) -> None:

@@ -43,7 +43,9 @@ class WorkerProcess:
         readable, _, _ = select.select([self._process.stdout], [], [], READY_SECONDS)
         assert readable, f"worker {self.pid} was not ready after {READY_SECONDS} s\n{self.words()}"
         line = self._process.stdout.readline()
-        assert line.startswith(b"ready") or self.wait(5) == -signal.SIGKILL, f"worker {self.pid} did not start\n{self.words()}"
+        assert line.startswith(b"ready") or self.wait(5) == -signal.SIGKILL, (
+            f"worker {self.pid} did not start\n{self.words()}"
+        )
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, unless it has ended."""

@@ -1,7 +1,7 @@
 """A proxy between a worker and its store that loses, cuts and delays commits on demand (F57, F58).
 
-Runs on a thread with an event loop of its own, so that tests stay plain functions. It knows commits by their script's hash;
-everything else passes.
+Runs on a thread with an event loop of its own, so that tests stay plain functions. It knows commits by their script's
+hash; everything else passes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from hashlib import sha1
 from importlib.resources import files
 from urllib.parse import urlparse
 
-_COMMIT = sha1((files("barnabas.store") / "scripts" / "commit.lua").read_bytes(), usedforsecurity=False).hexdigest().encode()
+_COMMIT = (
+    sha1((files("barnabas.store") / "scripts" / "commit.lua").read_bytes(), usedforsecurity=False).hexdigest().encode()
+)
 _META = re.compile(rb"\{[^{}]+\}:meta")
 _MOST = 1 << 20
 
@@ -46,7 +48,7 @@ class Proxy:
         self._target = (where.hostname or "127.0.0.1", where.port or 6379)
         self._faults: dict[int, Fault] = {}  # by visit: how many round trips with commits from now
         self._visits = 0
-        self._late: list[set[bytes]] = []  # meta keys of held requests, until a later commit names them
+        self._late: list[tuple[set[bytes], asyncio.Event]] = []  # held requests: meta keys not committed to again yet
         self._open: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.struck: list[Struck] = []
@@ -147,8 +149,10 @@ class Proxy:
     def _fault(self, request: bytes) -> Fault | None:
         self._visits += 1
         metas = set(_META.findall(request))
-        for waiting in self._late:
+        for waiting, gone in self._late:
             waiting -= metas
+            if not waiting:
+                gone.set()
         return self._faults.pop(self._visits, None)
 
     async def _applied(self, request: bytes) -> None:
@@ -162,10 +166,9 @@ class Proxy:
 
     async def _send_late(self, request: bytes, struck: Struck) -> None:
         """Only once the worker has taken these shards again and commits to them."""
-        waiting = set(_META.findall(request))
-        self._late.append(waiting)
-        while waiting:
-            await asyncio.sleep(0.01)
+        taken_again = asyncio.Event()
+        self._late.append((set(_META.findall(request)), taken_again))
+        await taken_again.wait()
         reader, writer = await asyncio.open_connection(*self._target, limit=_MOST)
         writer.write(request)
         struck.late_reply = await reader.read(_MOST)
@@ -178,5 +181,3 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write(answer)
             await writer.drain()
     writer.close()
-
-

@@ -12,7 +12,7 @@ from tests.chaos.arena import Arena
 
 @pytest.mark.scenario("F48")
 def test_sigterm_under_load_fails_nothing_and_runs_no_step_twice(arena: Arena) -> None:
-    """F48: one of two workers leaves while both have work, then the other while a third takes over: K1-K5, exit 0 in time."""
+    """F48: one of two workers leaves while both have work, again and again: K1-K5, K8, exit 0 in time."""
     environment = {"BARNABAS_DRAIN_SECONDS": "10"}
     workers = [arena.crew.start(session_ms=6000, **environment) for _ in range(2)]
     for round_ in range(arena.scaled(2, 10)):

@@ -9,7 +9,7 @@ from tests.chaos.arena import Arena
 
 @pytest.mark.scenario("F19")
 def test_records_that_were_produced_twice_run_once(arena: Arena) -> None:
-    """F19: the copy comes at once, in the middle, after the end, and after the shards have moved; K1-K5, no step twice."""
+    """F19: the copy comes at once, after the end, and after the shards have moved; K1-K5, no step twice."""
     traffic = arena.traffic
     first = arena.crew.start(instance="one")
     for _ in range(arena.scaled(3, 20)):

@@ -11,7 +11,7 @@ from tests.chaos.proxy import Fault, Proxy
 @pytest.mark.scenario("F57")
 @pytest.mark.parametrize("fault", Fault)
 def test_a_commit_of_unknown_fate_is_applied_once(arena: Arena, fault: Fault) -> None:
-    """F57: cut before or after the script ran, or silent; a late copy is refused (R3). K1-K5, K8, and no step runs twice."""
+    """F57: cut before or after the script ran, or silent; a late copy is refused (R3). K1-K5, K8, no step twice."""
     proxy = Proxy(arena.addresses.redis)
     try:
         worker = arena.crew.start(BARNABAS_REDIS=proxy.url)

@@ -6,13 +6,16 @@ import signal
 
 import pytest
 
-from tests.chaos.arena import Arena
+from tests.chaos.arena import FULL, Arena
 from tests.chaos.checks import SHARDS
 from tests.chaos.proxy import Proxy
 
+POINTS = ("commit.ready", "produce.ready", "step.ready")
+MORE_POINTS = ("commit.replied", "produce.done", "take.sent", "batch.taken")
+
 
 @pytest.mark.scenario("F9", "F10")
-@pytest.mark.parametrize("point", ["commit.ready", "commit.replied", "produce.ready", "produce.done", "step.ready"])
+@pytest.mark.parametrize("point", [*POINTS, *MORE_POINTS] if FULL else POINTS)
 def test_a_worker_that_was_frozen_past_its_session_changes_nothing(arena: Arena, point: str) -> None:
     """F9, F10: stopped where it is about to act, resumed after another one has finished its work; K1-K5, K8."""
     visit = arena.random.randint(2, 12)
@@ -64,7 +67,7 @@ def test_a_shard_that_goes_and_comes_back_while_handlers_run(arena: Arena) -> No
 
 @pytest.mark.scenario("F58")
 def test_two_members_that_both_believe_they_own_the_shards(arena: Arena) -> None:
-    """F58: the old owner wakes up, its store connection blips, it takes again, then the group revokes: one owner, no orphan."""
+    """F58: the old owner wakes up, its connection blips, it takes again, the group revokes: one owner, no orphan."""
     proxy = Proxy(arena.addresses.redis)
     try:
         old = arena.crew.start(BARNABAS_REDIS=proxy.url, BARNABAS_STEP_THREADS="1")

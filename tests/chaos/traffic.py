@@ -1,4 +1,4 @@
-"""What a test sends to its workers, and what comes back: invocations from outside, as a client that only speaks Kafka makes them.
+"""What a test sends to its workers, as a client that only speaks Kafka does, and what comes back.
 
 Everything sent is remembered with the result that it must have, so that the checks need nothing else.
 """
@@ -13,11 +13,13 @@ from random import Random
 from typing import Any
 from uuid import uuid4
 
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
 from barnabas.contract import codec
 from barnabas.contract.ids import InvocationId, random_id
 from barnabas.contract.records import Invocation, Reply, ReplyTo
 from barnabas.contract.topics import TopicNames
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from tests.chaos.app import copy_of
 
 PARTITIONS = 4
 LOG_KEYS = 8
@@ -82,8 +84,6 @@ class Traffic:
 
     def forward(self, key: str) -> Request:
         """The next number that a log sends on to its copy."""
-        from tests.chaos.app import copy_of
-
         self._forwarded[key] += 1
         self.appended[copy_of(key)] += 1
         return self.send("Log", "forward", key, self._forwarded[key], self._forwarded[key])

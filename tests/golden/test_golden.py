@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from barnabas.contract.codec import (
     decode_dead_letter,
     decode_invocation,

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from test_golden import CODECS, RECORDS, described
+
 from barnabas.contract.declarations import schemas
 from barnabas.contract.records import Caller, DeadLetter, Failure, Invocation, Label, Reply, ReplyTo, Signal, SignalKind
-from test_golden import CODECS, RECORDS, described
 
 ID = bytes(range(24))
 OTHER_ID = bytes(range(100, 124))

@@ -10,6 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from redis import Redis
+from typer.testing import CliRunner
+
 from barnabas.cli.stack import app
 from barnabas.devstack.doctor import Severity, examine
 from barnabas.devstack.errors import ServerUnreachableError
@@ -17,11 +23,6 @@ from barnabas.devstack.probe import READY_TOPIC, broker_facts
 from barnabas.devstack.process import wait_until
 from barnabas.devstack.settings import BROKER_SETTINGS, STORE_SETTINGS
 from barnabas.devstack.stack import Stack
-from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
-from redis import Redis
-from typer.testing import CliRunner
 
 OWNER = """
 import signal, sys

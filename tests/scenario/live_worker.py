@@ -28,7 +28,9 @@ class Servers(Protocol):
 
 
 @asynccontextmanager
-async def worker(servers: Servers, namespace: str, target: str, app: App, partitions: int) -> AsyncIterator[subprocess.Popen[bytes]]:
+async def worker(
+    servers: Servers, namespace: str, target: str, app: App, partitions: int
+) -> AsyncIterator[subprocess.Popen[bytes]]:
     """A worker process that serves `target` in this namespace, ready; its topics are made first."""
     admin = KafkaAdmin(KafkaSettings(bootstrap=servers.kafka))
     await apply(admin, await compare(admin, namespace, app, partitions))

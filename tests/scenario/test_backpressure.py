@@ -11,8 +11,6 @@ from uuid import uuid4
 
 import pytest
 from confluent_kafka import Producer
-from tests.scenario.backpressure_app import app, quick
-from tests.scenario.live_worker import Servers, worker
 
 import barnabas
 from barnabas.contract.codec import encode_invocation
@@ -23,6 +21,8 @@ from barnabas.contract.topics import TopicNames
 from barnabas.store import keys
 from barnabas.store.port import Shard
 from barnabas.store.redis import RedisStore
+from tests.scenario.backpressure_app import app, quick
+from tests.scenario.live_worker import Servers, worker
 
 PARTITIONS = 8
 PAD = "x" * 100
@@ -82,12 +82,16 @@ async def test_memory_stays_flat_while_200_000_records_wait_for_1000_sleeping_ke
     assert whole < half * 1.1 + 10
 
 
-async def test_a_slow_key_with_100_000_behind_it_holds_up_no_other_key_of_its_partition(barnabas_stack: Servers) -> None:
+async def test_a_slow_key_with_100_000_behind_it_holds_up_no_other_key_of_its_partition(
+    barnabas_stack: Servers,
+) -> None:
     """F62 in small."""
     namespace = f"bp-{uuid4().hex[:8]}"
     store = RedisStore(barnabas_stack.redis, namespace)
     partition = partition_of(partition_hash(b"slow"), PARTITIONS)
-    other = next(k for k in map("key{}".format, range(1000)) if partition_of(partition_hash(k.encode()), PARTITIONS) == partition)
+    other = next(
+        k for k in map("key{}".format, range(1000)) if partition_of(partition_hash(k.encode()), PARTITIONS) == partition
+    )
     async with worker(barnabas_stack, namespace, TARGET, app, PARTITIONS):
         produce(barnabas_stack, namespace, 100_000, lambda _: "slow")
         async with barnabas.Client(barnabas_stack.kafka, namespace) as client:

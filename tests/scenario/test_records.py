@@ -9,13 +9,13 @@ from uuid import uuid4
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from tests.scenario.greeting_app import add, app, greet, read, refuse, tour
-from tests.scenario.live_worker import Servers, worker
 
 import barnabas
 from barnabas.contract.codec import decode_dead_letter
 from barnabas.contract.records import DeadLetter
 from barnabas.contract.topics import TopicNames
+from tests.scenario.greeting_app import add, app, greet, read, refuse, tour
+from tests.scenario.live_worker import Servers, worker
 
 PARTITIONS = 4
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -68,7 +68,9 @@ async def installation(barnabas_stack: Servers) -> AsyncIterator[Installation]:
         yield Installation(barnabas_stack, namespace, client)
 
 
-async def test_a_client_calls_services_and_objects_and_gets_results_and_terminal_errors(installation: Installation) -> None:
+async def test_a_client_calls_services_and_objects_and_gets_results_and_terminal_errors(
+    installation: Installation,
+) -> None:
     client = installation.client
     assert await client.service_call(greet, arg="Ada", timeout=20) == "Hello Ada"
     assert await client.object_call(add, key="a/b ü", arg=4, timeout=20) == 4

@@ -6,14 +6,14 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from barnabas.contract import codec, raw
+from barnabas.contract.ids import InvocationId
 from barnabas.contract.records import DeadLetter, Invocation
 from barnabas.store import keys
 from tests.simulator.faces import Violation
+from tests.simulator.places import NAMES, PARTITIONS, SHARDS, TOPIC_ID
 from tests.simulator.workload import KEYS, OBJECT, Expected, Root, outcome, unpack
 
 if TYPE_CHECKING:
-    from tests.simulator.world import World
-
 
 def check(world: World) -> None:
     """Raises Violation for the first promise that was broken."""
@@ -31,8 +31,6 @@ def check(world: World) -> None:
 
 def _replies(world: World, results: dict[int, Any]) -> None:
     """P1, K1: each request has one outcome, the right one, and each client was told."""
-    from tests.simulator.world import NAMES
-
     by_token: dict[str, list[Any]] = defaultdict(list)
     for record in world.log.partitions[NAMES.replies, 0]:
         reply = codec.decode_reply(record.value)
@@ -59,8 +57,6 @@ def _looks(world: World, root: Root, told: list[Any]) -> None:
 
 
 def _log_of(world: World, key: str) -> list[tuple[str, str]]:
-    from tests.simulator.world import SHARDS
-
     for shard in SHARDS:
         if shard.service == OBJECT:
             found = world.store.read(shard, ("HGETALL", keys.state(key))).get(b"log")
@@ -93,7 +89,9 @@ def _logs(world: World, expected: Expected, logs: dict[str, list[tuple[str, str]
     for place in expected.thrown:
         if not thrown[place] or (thrown[place] > 1 and not world.fell_back):
             raise Violation("K1", f"the call of {place} ran {thrown[place]} times")
-    unknown = [token for token in begun if token not in expected.logged and token.partition("!")[0] not in expected.thrown]
+    unknown = [
+        token for token in begun if token not in expected.logged and token.partition("!")[0] not in expected.thrown
+    ]
     if unknown:
         raise Violation("K1", f"{unknown} ran, and nobody asked for it")
 
@@ -113,8 +111,6 @@ def _order(world: World, expected: Expected, logs: dict[str, list[tuple[str, str
 
 
 def _topic_order(world: World) -> dict[str, list[str]]:
-    from tests.simulator.world import NAMES, PARTITIONS, SHARDS
-
     order: dict[str, list[str]] = defaultdict(list)
     for shard in SHARDS:
         if shard.service != OBJECT:
@@ -129,13 +125,16 @@ def _topic_order(world: World) -> dict[str, list[str]]:
 
 
 def _addressed(record: Any) -> Any:
-    from barnabas.contract.ids import InvocationId
-
     if raw.is_raw(record.headers):
-        from tests.simulator.world import TOPIC_ID
-
-        found: Invocation = raw.parse_raw(
-            OBJECT, record.key, record.value, record.headers, keyed=True, topic_id=TOPIC_ID, partition=0, offset=record.offset
+            found: Invocation = raw.parse_raw(
+            OBJECT,
+            record.key,
+            record.value,
+            record.headers,
+            keyed=True,
+            topic_id=TOPIC_ID,
+            partition=0,
+            offset=record.offset,
         )
     else:
         found = codec.decode_invocation(record.value)
@@ -151,8 +150,6 @@ def _effects(world: World, expected: Expected) -> None:
 
 def _nothing_left(world: World) -> None:
     """K5: no lock, timer, outbox entry or journal is left in the store, and only what was meant to is a dead letter."""
-    from tests.simulator.world import NAMES, SHARDS
-
     for shard in SHARDS:
         for place in (keys.LIVE, keys.INPUTS, keys.OUTBOX, keys.SPILL, keys.SPILL_COUNTS):
             left = world.store.read(shard, ("HGETALL", place))

@@ -1,7 +1,7 @@
 """The servers as the simulator has them: a log, and a store with its eyes open. Plain data; the world drives both.
 
-The log has gaps in its offsets (legal on Kafka: R17). The store is the shipped in-memory core, watched: every applied commit is
-looked at for what only an observer of all workers can see (K8, and which values were ever committed).
+The log has gaps in its offsets (legal on Kafka: R17). The store is the shipped in-memory core, watched: every applied
+commit is looked at for what only an observer of all workers can see (K8, and which values were ever committed).
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ class WatchedStore(MemoryCore):
         return outcome
 
     def _refusal(self, commit: Commit) -> Refused | None:
-        """A check of the next number is refused here. The shipped stores apply it as an empty commit (a reported fault): the
-        check of an owner whose store has fallen back by exactly one commit then hides the loss (F63)."""
+        """A check of the next number is refused here. The shipped stores apply it as an empty commit (a reported
+        fault): the check of an owner whose store has fallen back by exactly one commit then hides the loss (F63)."""
         number = int(self.read(commit.shard, ("HGET", META, "number")) or 0)
         return Refused("number", number) if commit.number == number + 1 else None
 

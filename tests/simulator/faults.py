@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.simulator.events import write_request
+
 if TYPE_CHECKING:
     from tests.simulator.world import World
 
@@ -76,7 +78,9 @@ def close_store(world: World) -> bool:
 
 def end_session(world: World) -> bool:
     """A record cannot be delivered for now: a producer session is over (F59)."""
-    member = world.some([one for one in world.awake if one.session is not None and (one.session.places() or one.session.written)])
+    member = world.some(
+        [one for one in world.awake if one.session is not None and (one.session.places() or one.session.written)]
+    )
     if member is None:
         return False
     world.say(f"FAULT a delivery of {member.name} fails")
@@ -89,8 +93,6 @@ def repeat(world: World) -> bool:
     written = [root for root in world.roots if root.produced and not root.raw]
     if not written:
         return False
-    from tests.simulator.world import write_request
-
     world.say("FAULT a client repeats itself")
     write_request(world, world.random.choice(written))
     return True

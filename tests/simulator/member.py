@@ -206,7 +206,12 @@ class Member:
                 self._ask(tenure, engine, effect)
 
     def _send(
-        self, what: str, parts: list[Callable[[], Any]], answer: Callable[..., None], lost: Callable[[], None], commits: bool = False
+        self,
+        what: str,
+        parts: list[Callable[[], Any]],
+        answer: Callable[..., None],
+        lost: Callable[[], None],
+        commits: bool = False,
     ) -> None:
         self.world.wire.append(Request(self, what, parts, answer, lost, commits))
 
@@ -311,7 +316,9 @@ class Member:
         def answer(results: list[Any]) -> None:
             waiting.popleft()
             if not engine.closed:
-                intake.on_invocations(decoded, {id_ for id_, value in zip(ids, results[0], strict=True) if value is not None})
+                intake.on_invocations(
+                    decoded, {id_ for id_, value in zip(ids, results[0], strict=True) if value is not None}
+                )
             self._look_up(engine)
 
         part = (lambda: store.read(shard, ("HMGET", keys.SPILL, *ids))) if ids else list

@@ -47,6 +47,7 @@ PROFILES = {
         ),
         Profile("fallback", {"fall_back": 3, "repeat": 1} | CRASHES | LINES, mix=Mix(PROGRAMS | {"dice": 4})),
         Profile("deliveries", {"end_session": 6, "repeat": 1}, rate=0.15, mix=Mix(PROGRAMS | {"send": 12, "two": 6}, roots=(4, 7))),
+        Profile("reads", LINES | {"crash": 2, "repeat": 1}, mix=Mix({"mark": 5, "show": 3, "step": 1, "call": 1}, keys=2, looks=0.5)),
         Profile("dice", {"fall_back": 4, "end_session": 1, "crash": 1}, rate=0.08, mix=Mix({"dice": 6, "call": 3, "send": 1})),
         Profile("idle", {"fall_back": 3}, rate=0.02, events=260),
     )

@@ -12,7 +12,11 @@ from tests.simulator.faces import Violation
 from tests.simulator.profiles import PROFILES
 from tests.simulator.world import World
 
-logging.getLogger("barnabas").setLevel(logging.CRITICAL + 1)
+logging.getLogger("barnabas.engine").setLevel(logging.CRITICAL + 1)
+
+#: Where the tests begin, and how many runs they look for a violation in when a rule is switched off.
+FIRST_SEED = 1
+BUDGET = 400
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,9 @@ def cases(seed: int, profiles: list[str] | None = None) -> Iterator[Case]:
         seed += 1
 
 
-def many(seed: int, *, seconds: float = float("inf"), runs: int | None = None, profiles: list[str] | None = None) -> Tally:
+def many(
+    seed: int, *, seconds: float = float("inf"), runs: int | None = None, profiles: list[str] | None = None
+) -> Tally:
     """Run until the time is over, the number is reached, or a promise is broken."""
     tally = Tally()
     began = time.monotonic()

@@ -1,4 +1,6 @@
-"""The end of a world: faults stop, everything is mended, and whatever is under way runs to its end. What does not, hangs."""
+"""The end of a world: faults stop, everything is mended, and whatever is under way runs to its end.
+
+What does not, hangs."""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from barnabas.runtime import sealing
 from barnabas.runtime.tenure import CHECK_MS, State, Tenure
+from tests.simulator import events
 from tests.simulator.faces import Violation
 
 if TYPE_CHECKING:
@@ -19,14 +22,12 @@ def settle(world: World) -> None:
     """Raises Violation (P6) when the world does not come to rest."""
     _mend(world)
     _until_quiet(world)
-    # An owner that nothing disturbs looks at its lease and number every few seconds: what it finds is worked off, too (R4).
+    # An owner that nothing disturbs looks at its lease and number every few seconds; what it finds is worked off (R4).
     world.now += 2 * CHECK_MS
     _until_quiet(world)
 
 
 def _mend(world: World) -> None:
-    from tests.simulator import world as events
-
     world.say("-- no faults from here on --")
     world.store_closed = False
     for member in world.members:
@@ -42,13 +43,19 @@ def _mend(world: World) -> None:
 
 
 def _until_quiet(world: World) -> None:
-    from tests.simulator import world as events
-
     for _ in range(ROUNDS):
         busy = False
         for member in list(world.members):
             events.take_turn(world, member)
-        for event in (events.learn, events.hear, events.hear_signals, events.reopen, events.step, events.step_over, events.fetch):
+        for event in (
+            events.learn,
+            events.hear,
+            events.hear_signals,
+            events.reopen,
+            events.step,
+            events.step_over,
+            events.fetch,
+        ):
             while world.do(event):
                 busy = True
         for event in (events.serve, events.answer, events.write, events.acknowledge):

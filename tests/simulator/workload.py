@@ -305,7 +305,10 @@ def _outcome(service: str, key: str | None, program: Any, expected: Expected) ->
             case ["call", to, _, at, inner]:
                 result = _outcome(to, at, inner, expected)
             case ["two", first, second]:
-                result = [_outcome(first[0], first[2], first[3], expected), _outcome(second[0], second[2], second[3], expected)]
+                result = [
+                    _outcome(first[0], first[2], first[3], expected),
+                    _outcome(second[0], second[2], second[3], expected),
+                ]
             case ["send", to, _, at, inner]:
                 _outcome(to, at, inner, expected)
                 if to == OBJECT:

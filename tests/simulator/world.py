@@ -1,7 +1,8 @@
-"""One simulated world: clients, workers, a log, a store, a clock, and one generator of chance that decides what happens next.
+"""One simulated world: clients, workers, a log, a store, a clock, and one generator of chance that decides what comes next.
 
-A run is a number of events under faults, then everything is mended and let run to its end, and `checks.py` looks at what is
-left. The same seed gives the same run; faults are numbered as they come up, so that shrinking can leave single ones out.
+A run is a number of events under faults, then everything is mended and let run to its end, and `checks.py` looks at
+what is left. The same seed gives the same run; faults are numbered as they come up, so that shrinking can leave single
+ones out.
 """
 
 from __future__ import annotations
@@ -12,39 +13,19 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from barnabas.contract import codec, raw
-from barnabas.contract.ids import InvocationId, idempotent_id
-from barnabas.contract.partitioning import partition_hash, partition_of
-from barnabas.contract.records import Invocation, Reply, ReplyTo
-from barnabas.contract.topics import TopicNames
-from barnabas.log.port import Batch, OutRecord, UndeliverableError
 from barnabas.runtime import marks
-from barnabas.runtime import journal as j
 from barnabas.runtime.directory import Directory
 from barnabas.runtime.intake import Intake
 from barnabas.runtime.limits import Limits
 from barnabas.runtime.shard import ShardEngine
-from barnabas.runtime.tenure import CHECK_MS, State, Tenure
-from barnabas.store import keys
-from barnabas.store.port import Service, Shard
-from tests.simulator import faults, workload
-from tests.simulator.faces import Log, Place, Violation, WatchedStore
-from tests.simulator.member import Crash, Member, Request, Session
+from barnabas.runtime.tenure import Tenure
+from barnabas.store.port import Shard
+from tests.simulator import checks, events, faults, settling, workload
+from tests.simulator.faces import Log, Violation, WatchedStore
+from tests.simulator.member import Member, Request, Session
+from tests.simulator.places import HANDLERS, NAMES, PARTITIONS, SERVICES, SHARDS, TOPIC_ID
 from tests.simulator.profiles import Profile
-from tests.simulator.workload import OBJECT, SERVICE, Root, pack, scene, unpack
-
-PARTITIONS = 2
-NAMES = TopicNames("sim")
-TOPIC_ID = b"0123456789abcdef"
-SERVICES = {
-    OBJECT: Service(OBJECT, "object", PARTITIONS, "sim.workers", {"work": "exclusive", "look": "shared"}),
-    SERVICE: Service(SERVICE, "service", PARTITIONS, "sim.workers", {"serve": "service"}),
-}
-HANDLERS = {OBJECT: workload.obj.handlers, SERVICE: workload.svc.handlers}
-SHARDS = [Shard(service, partition) for service in SERVICES for partition in range(PARTITIONS)]
-CLIENT = "client"
-
-_ROUNDS = 600  # without an end, after the faults: something hangs
+from tests.simulator.workload import scene
 
 
 class DriverRules:
@@ -178,7 +159,7 @@ class World:
         return member
 
     def assign(self, shard: Shard, member: Member) -> None:
-        """The group has decided; its members hear of it when they get to it, and the one that loses the shard maybe long after."""
+        """The group has decided; its members hear of it when they get to it, the one that loses the shard maybe late."""
         before = self.assigned.get(shard)
         if before is not None and not before.gone:
             if before is not member and self.random.random() < 0.4:
@@ -243,14 +224,12 @@ class World:
         return self
 
     def _run(self) -> None:
-        from tests.simulator import checks, settling
-
         for _ in range(self.profile.members):
             self.start_member()
         for shard in SHARDS:
             self.assign(shard, self.random.choice(self.members))
         self.photographs.append(self.store.photograph())
-        kinds, weights = zip(*EVENTS.items(), strict=True)
+        kinds, weights = zip(*events.EVENTS.items(), strict=True)
         drawn = iter(self.random.choices(kinds, weights, k=self.events * 4))
         while self.happened < self.events:
             kind = next(drawn, None)
@@ -298,278 +277,3 @@ def _ignore(results: list[Any]) -> None:
 
 def _nothing() -> None:
     pass
-
-
-# -- events: each returns whether it could happen
-
-
-def produce(world: World) -> bool:
-    """A client writes its next request."""
-    if not world.to_produce:
-        return False
-    write_request(world, world.to_produce.popleft())
-    return True
-
-
-def write_request(world: World, root: Root) -> None:
-    root.produced += 1
-    world.say(f"client: {root.token} -> {root.service}/{root.key or ''} {root.program[1]}")
-    if root.raw:
-        headers = [(raw.HANDLER, root.handler.encode())]
-        record = OutRecord(
-            NAMES.invocations(root.service), world.random.randrange(PARTITIONS),
-            root.key.encode() if root.key else None, pack(root.program), headers,
-        )  # fmt: skip
-    else:
-        id_ = idempotent_id(root.service, root.handler, root.key, root.token)
-        reply_to = ReplyTo(CLIENT, root.token.encode())
-        invocation = Invocation(id_, root.service, root.handler, root.key, pack(root.program), reply_to=reply_to)
-        place = world.directory.invocation_place(root.service, id_)
-        record = OutRecord(*place, b"", codec.encode_invocation(invocation), None)
-    world.log.append(record, world.now)
-
-
-def hear(world: World) -> bool:
-    """A member's loop hears from its group consumer."""
-    member = world.some([one for one in world.awake if one.told])
-    if member is None:
-        return False
-    kind, what = member.told.popleft()
-    if kind == "batch":
-        member.inbox.append(what)
-        return True
-    world.say(f"{member.name}: {kind} {what}")
-    if kind == "assigned":
-        member.on_assigned(what)
-    else:
-        member.on_revoked(what)
-    return True
-
-
-def learn(world: World) -> bool:
-    """A member learns at last that it has lost a shard."""
-    known = [one for one in world.news if not one[0].frozen]
-    if not known:
-        return False
-    one = world.random.choice(known)
-    world.news.remove(one)
-    world.revoke(*one)
-    return True
-
-
-def hear_signals(world: World) -> bool:
-    """A member's loop hears from its signals consumer."""
-    member = world.some([one for one in world.awake if one.signals])
-    if member is None:
-        return False
-    member.inbox.append(member.signals.popleft())
-    return True
-
-
-def fetch(world: World) -> bool:
-    """A consumer fetches some records."""
-    waiting = [(one, place) for one in world.awake for place in one.reading if has_more(world, one, place)]
-    if not waiting:
-        return False
-    member, place = world.random.choice(waiting)
-    reading = member.reading[place]
-    records = world.log.read(place, reading.offset, world.random.choice((1, 1, 2, 5)))
-    reading.offset = records[-1].offset + 1
-    batch = Batch(*place, reading.epoch, records)
-    world.say(f"{member.name}: fetches {place[0]}[{place[1]}] {[record.offset for record in records]} under {batch.epoch}")
-    if NAMES.service_of(place[0])[1] == "signals":  # type: ignore[index]
-        member.signals.append(batch)
-    else:
-        member.told.append(("batch", batch))
-    return True
-
-
-def has_more(world: World, member: Member, place: Place) -> bool:
-    records = world.log.partitions[place]
-    return bool(records) and records[-1].offset >= member.reading[place].offset and member.may_read(place)
-
-
-def turn(world: World) -> bool:
-    """A member's driver has a turn."""
-    member = world.some(world.awake)
-    if member is None:
-        return False
-    take_turn(world, member)
-    return True
-
-
-def take_turn(world: World, member: Member) -> None:
-    before = len(world.wire)
-    try:
-        member.turn()
-    except Crash:
-        world.say(f"{member.name}: dies in the middle of a turn")
-        world.crash(member)
-        return
-    if world.trace is not None:
-        sent = [request.what for request in world.wire[before:] if not request.what.startswith("check")]
-        if sent:
-            world.say(f"{member.name}: sends {', '.join(sent)}")
-
-
-def serve(world: World) -> bool:
-    """The store executes (a part of) a request."""
-    if not world.wire or world.store_closed:
-        return False
-    index = world.random.randrange(len(world.wire))
-    request = world.wire[index]
-    request.results.append(request.parts.pop(0)())
-    if not request.what.startswith("check"):
-        world.say(f"store: {request.what} of {request.member.name}: {_brief(request.results[-1])}")
-    if not request.parts:
-        del world.wire[index]
-        world.answers.append(request)
-    if request.commits and world.random.random() < 0.3:
-        world.photographs.append(world.store.photograph())
-    return True
-
-
-def serve_late(world: World) -> bool:
-    """A request whose sender has given up arrives after all."""
-    if not world.late or world.store_closed:
-        return False
-    request = world.late.pop(world.random.randrange(len(world.late)))
-    world.counts["late request"] += 1
-    result = [part() for part in request.parts]
-    world.say(f"store: LATE {request.what} of {request.member.name}: {_brief(result)}")
-    return True
-
-
-def _brief(result: object) -> str:
-    text = repr(result)
-    return text if len(text) < 80 else f"{len(text)} characters"
-
-
-def answer(world: World) -> bool:
-    """A reply of the store reaches a member."""
-    waiting = [request for request in world.answers if not request.member.frozen]
-    if not waiting:
-        return False
-    request = world.random.choice(waiting)
-    world.answers.remove(request)
-    if not request.what.startswith("check"):
-        world.say(f"{request.member.name}: hears of {request.what}")
-    request.member.look_at_clock()
-    request.answer(request.results)
-    return True
-
-
-def write(world: World) -> bool:
-    """A producer session's next record of some partition gets into the log."""
-    sessions = [one.session for one in world.members if one.session is not None] + world.orphans
-    waiting = [(session, place) for session in sessions for place in session.places()]
-    if not waiting:
-        return False
-    session, place = world.random.choice(waiting)
-    queue = session.queues[place]
-    record, engine, number = queue[0]
-    try:
-        written = world.log.append(record, world.now)
-    except UndeliverableError as why:
-        world.say(f"log: refuses {engine.shard}'s number {number}: {why}")
-        if session in world.orphans:
-            world.orphans.remove(session)
-        else:
-            member = next(one for one in world.members if one.session is session)
-            member.on_session_over([(engine, number, why)])
-        return True
-    world.say(f"log: {place[0]}[{place[1]}]@{written.offset} = {engine.shard}'s number {number}")
-    queue.popleft()
-    session.written.append((engine, number))
-    return True
-
-
-def acknowledge(world: World) -> bool:
-    """A member hears that records were written."""
-    member = world.some([one for one in world.awake if one.session is not None and one.session.written])
-    if member is None:
-        return False
-    assert member.session is not None
-    member.on_acknowledged(world.random.randint(1, len(member.session.written)))
-    return True
-
-
-def reopen(world: World) -> bool:
-    """A member whose producer session is over opens another."""
-    member = world.some([one for one in world.awake if one.session is None])
-    if member is None:
-        return False
-    world.say(f"{member.name}: opens a producer session")
-    member.reopen()
-    return True
-
-
-def step(world: World) -> bool:
-    """An action of `ctx.run` does what it does."""
-    member = world.some([one for one in world.awake if one.steps])
-    if member is None:
-        return False
-    engine, one = member.steps.pop(world.random.randrange(len(member.steps)))
-    tenure = member.tenures[engine.shard]
-    if not tenure.is_sure(world.now):
-        world.say(f"{member.name}: puts off the step {one.name}")
-        tenure.put_off(one)
-        return True
-    _check_not_done_before(world, member, engine, one)
-    world.say(f"{member.name}: runs the step {one.name}")
-    world.steps_done.append((member, member.run_step(engine, one)))
-    return True
-
-
-def _check_not_done_before(world: World, member: Member, engine: ShardEngine, one: Any) -> None:
-    """P3, for the owner: a step whose result is in the store does not run again."""
-    tenure = member.tenures.get(engine.shard)
-    meta = world.store.read(engine.shard, ("HGETALL", keys.META))
-    if tenure is None or tenure.engine is not engine or meta.get(b"lease") != tenure.lease:
-        return
-    for packed in world.store.read(engine.shard, ("LRANGE", keys.journal(one.live.id), 0, -1)):
-        entry = j.unpack_entry(packed)
-        if entry[0] >= j.FIRST_NOTIFICATION and entry[1] == one.position and entry[2] is None:
-            raise Violation("P3", f"the step {one.name} runs again although its result is in the store")
-
-
-def step_over(world: World) -> bool:
-    """A member hears that an action is over."""
-    waiting = [index for index, (member, _) in enumerate(world.steps_done) if not member.frozen]
-    if not waiting:
-        return False
-    member, tell = world.steps_done.pop(world.random.choice(waiting))
-    member.look_at_clock()
-    tell()
-    return True
-
-
-def time(world: World) -> bool:
-    """Time passes."""
-    world.now += world.random.choice((1, 5, 20, 60, 250, 1_100))
-    return True
-
-
-def thaw(world: World) -> bool:
-    """A frozen member goes on as if nothing had been."""
-    member = world.some([one for one in world.members if one.frozen])
-    if member is None:
-        return False
-    world.say(f"{member.name}: goes on")
-    member.frozen = False
-    return True
-
-
-def open_store(world: World) -> bool:
-    """A paused store answers again."""
-    if not world.store_closed:
-        return False
-    world.say("store: answers again")
-    world.store_closed = False
-    return True
-
-
-EVENTS: dict[Callable[[World], bool], int] = {
-    produce: 6, hear: 12, hear_signals: 5, fetch: 10, turn: 22, serve: 22, answer: 16, write: 10, acknowledge: 6, reopen: 3,
-    step: 5, step_over: 5, time: 6, serve_late: 1, learn: 2, thaw: 1, open_store: 2,
-}  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from barnabas.devstack import settings
 
 ROOT = Path(__file__).parents[2]

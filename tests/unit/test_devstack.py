@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from barnabas.devstack import jars, java, stack, store
 from barnabas.devstack.errors import DevstackError, JarMismatchError, ServerDiedError
 from barnabas.devstack.jars import Jar

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from typer.testing import CliRunner
+
 from barnabas.cli import doctor as command
 from barnabas.contract.topics import TopicNames
 from barnabas.devstack.doctor import (
@@ -19,7 +21,6 @@ from barnabas.devstack.doctor import (
 from barnabas.devstack.errors import ServerUnreachableError
 from barnabas.devstack.probe import BrokerFacts, TopicFacts
 from barnabas.store.port import Service
-from typer.testing import CliRunner
 
 SAFE_STORE = {"version": "7.2.4", "maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": "always"}
 SAFE_TOPIC = {

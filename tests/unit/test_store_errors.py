@@ -6,9 +6,10 @@ import inspect
 
 import pytest
 import redis.exceptions
+from redis._parsers.base import BaseParser
+
 from barnabas.store.port import StoreUnavailable
 from barnabas.store.wire import OUTAGES, CommandRefused, sort_error
-from redis._parsers.base import BaseParser
 
 #: First words of the error replies of Redis 7 and 8 and Valkey 8 and 9, and whether they are outages.
 CODES = {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from barnabas.store import keys
-from barnabas.store.keys import Keys
-from barnabas.store.port import Shard
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
+
+from barnabas.store import keys
+from barnabas.store.keys import Keys
+from barnabas.store.port import Shard
 
 SHARD = Shard("Plane", 3)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from barnabas.store.memory import MemoryCore, MemoryStore
 from barnabas.store.port import Applied, Commit, Refused, Service, Shard
 

@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+
+from barnabas.log.port import OutRecord, Position, UndeliverableError
 from tests.contract.log.backends import (
     SECONDS,
     Backend,
@@ -18,8 +20,6 @@ from tests.contract.log.backends import (
     fresh_name,
     numbered,
 )
-
-from barnabas.log.port import OutRecord, Position, UndeliverableError
 
 
 @pytest.fixture(params=["memory", "kafka"])
@@ -124,6 +124,7 @@ async def test_a_partition_that_is_read_no_more_is_silent_until_told_again(backe
     await consumer.aclose()
 
 
+@pytest.mark.expects_errors("outside the log")
 @pytest.mark.parametrize("offset", [2, 21])
 async def test_an_offset_outside_the_log_stops_the_partition_loudly(backend: Backend, offset: int) -> None:
     """R17: no silent jump to either end."""
@@ -171,6 +172,7 @@ async def test_deliveries_are_reported_in_order_per_partition(backend: Backend) 
     assert ears.over == []
 
 
+@pytest.mark.expects_errors("MSG_SIZE_TOO_LARGE", "Gap-less")
 async def test_a_refused_record_ends_the_session_and_leaves_a_gapless_prefix(backend: Backend) -> None:
     """F59: one record of many is too large for its topic. R2: nothing after it may be in the log before it has gone."""
     topic = await backend.topic(partitions=2, config={"max.message.bytes": "5000"})
@@ -198,6 +200,7 @@ async def test_a_refused_record_ends_the_session_and_leaves_a_gapless_prefix(bac
     assert [records[offset].value for offset in range(high)] == [b"value %d" % n for n in range(high)]
 
 
+@pytest.mark.expects_errors("UNKNOWN_PARTITION")
 async def test_a_record_for_a_partition_that_does_not_exist_is_undeliverable(backend: Backend) -> None:
     topic = await backend.topic(partitions=2)
     ears = ProducerEars()

@@ -11,6 +11,13 @@ import aiokafka
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException
 from confluent_kafka import Producer as Driver
+
+from barnabas.log.kafka_admin import KafkaAdmin
+from barnabas.log.kafka_consumer import AssignedConsumer, GroupConsumer
+from barnabas.log.kafka_polling import HANDOVERS
+from barnabas.log.kafka_producer import ProducerSession
+from barnabas.log.port import Batch, BatchRefusedError, LogUnavailableError, OutRecord, Position
+from barnabas.log.settings import KafkaSettings
 from tests.contract.log.backends import (
     SECONDS,
     ConsumerEars,
@@ -20,13 +27,6 @@ from tests.contract.log.backends import (
     fresh_name,
     numbered,
 )
-
-from barnabas.log.kafka_admin import KafkaAdmin
-from barnabas.log.kafka_consumer import AssignedConsumer, GroupConsumer
-from barnabas.log.kafka_polling import HANDOVERS
-from barnabas.log.kafka_producer import ProducerSession
-from barnabas.log.port import Batch, BatchRefusedError, LogUnavailableError, OutRecord, Position
-from barnabas.log.settings import KafkaSettings
 
 
 @pytest.fixture
@@ -137,6 +137,7 @@ def _committed(kafka: KafkaBackend, group: str) -> dict[tuple[str, int], int]:
     return {(p.topic, p.partition): p.offset for p in answer.topic_partitions}
 
 
+@pytest.mark.expects_errors("UNKNOWN_TOPIC_OR_PART")
 async def test_a_missing_topic_is_told_once_and_harms_no_other(
     kafka: KafkaBackend, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -154,6 +155,7 @@ async def test_a_missing_topic_is_told_once_and_harms_no_other(
     assert ears.failures == []
 
 
+@pytest.mark.expects_errors("UNKNOWN_TOPIC_OR_PART")
 async def test_a_deleted_topic_harms_no_other(kafka: KafkaBackend) -> None:
     topic, doomed = await kafka.topic(), await kafka.topic()
     await fill(kafka, doomed, 5)
@@ -169,6 +171,7 @@ async def test_a_deleted_topic_harms_no_other(kafka: KafkaBackend) -> None:
     await member.aclose()
 
 
+@pytest.mark.expects_errors("fenced", "the consumer's thread has died")
 async def test_a_member_whose_place_is_taken_reports_its_end(kafka: KafkaBackend) -> None:
     """Two processes with one static id: the older one learns that it is fenced, and its process can end."""
     topic, group = await kafka.topic(), fresh_name()
@@ -238,6 +241,7 @@ async def test_the_explicit_partition_is_honoured_by_both_clients(kafka: KafkaBa
         ]
 
 
+@pytest.mark.expects_errors("Gap-less")
 async def test_a_permanent_failure_is_fatal_to_librdkafka(kafka: KafkaBackend) -> None:
     """The option that R2 leans on is marked experimental: without it, the records after the refused one get through."""
     topic = await kafka.topic(config={"max.message.bytes": "5000"})
@@ -275,6 +279,7 @@ def _deliver_with_one_too_large(driver: Driver, topic: str) -> list[bool]:
     return delivered
 
 
+@pytest.mark.expects_errors("MSG_SIZE_TOO_LARGE", "Gap-less")
 async def test_a_refused_batch_is_sorted_out_one_by_one(kafka: KafkaBackend) -> None:
     """F59 where the batches are larger than the topic takes: nobody innocent may be called undeliverable."""
     topic = await kafka.topic(config={"max.message.bytes": "5000"})
@@ -295,6 +300,7 @@ async def test_a_refused_batch_is_sorted_out_one_by_one(kafka: KafkaBackend) -> 
     assert [token for token, _ in ears.over[0][0]] == [20]
 
 
+@pytest.mark.expects_errors("MSG_SIZE_TOO_LARGE")
 async def test_a_record_too_large_for_the_client_is_undeliverable_at_once(kafka: KafkaBackend) -> None:
     topic = await kafka.topic()
     ears = ProducerEars()
@@ -305,6 +311,7 @@ async def test_a_record_too_large_for_the_client_is_undeliverable_at_once(kafka:
     assert [token for token, _ in ears.over[0][0]] == ["huge"]
 
 
+@pytest.mark.expects_errors("UNKNOWN_TOPIC")
 async def test_a_record_for_a_missing_topic_is_undeliverable(kafka: KafkaBackend) -> None:
     ears = ProducerEars()
     producer = kafka.producer(ears, options={"topic.metadata.propagation.max.ms": 200})
@@ -325,6 +332,7 @@ async def test_a_full_queue_takes_nothing_more_until_deliveries(kafka: KafkaBack
     assert ears.delivered == list(range(101))
 
 
+@pytest.mark.expects_errors("_TRANSPORT", "_ALL_BROKERS_DOWN")
 async def test_without_a_broker_nothing_fails_and_closing_keeps_its_time(caplog: pytest.LogCaptureFixture) -> None:
     settings = KafkaSettings(bootstrap="127.0.0.1:1", request_seconds=0.5)
     ears, consumer_ears = ProducerEars(), ConsumerEars()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import redis
+
 from barnabas.devstack.process import wait_until
 from barnabas.devstack.store import Store as Server
 from barnabas.store.memory import MemoryStore

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import redis
+
 from barnabas.devstack.process import wait_until
 from barnabas.devstack.store import Store as Server
 from barnabas.store.port import Applied, Commit, Op, Refused, Shard, StoreUnavailable, UnsafeStore
 from barnabas.store.redis import RedisStore, check_settings
-
 from tests.contract.store.wires import FakeServer, SlowProxy
 
 SHARD = Shard("Plane", 3)

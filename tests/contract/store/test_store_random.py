@@ -7,12 +7,13 @@ import uuid
 from typing import Any
 
 import pytest
-from barnabas.store.memory import MemoryCore
-from barnabas.store.port import Commit, Op, Query, Shard, StoreCorrupt
-from barnabas.store.redis import RedisStore
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from barnabas.store.memory import MemoryCore
+from barnabas.store.port import Commit, Op, Query, Shard, StoreCorrupt
+from barnabas.store.redis import RedisStore
 
 SHARDS = [Shard("Plane", 0), Shard("Plane", 1)]
 LEASES = [b"a", b"b", b"\x00\xff"]

@@ -8,6 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fastavro import parse_schema, schemaless_reader, schemaless_writer
+from fastavro.schema import fingerprint, to_parsing_canonical_form
+from hypothesis import example, given
+from hypothesis import strategies as st
+
 from barnabas.contract import codec
 from barnabas.contract.codec import (
     RecordReader,
@@ -24,10 +29,6 @@ from barnabas.contract.declarations import Schema, folder, schemas
 from barnabas.contract.errors import UNDECODABLE, UNKNOWN_SCHEMA, PoisonRecord
 from barnabas.contract.ids import random_id
 from barnabas.contract.records import Caller, DeadLetter, Failure, Invocation, Label, Reply, ReplyTo, Signal, SignalKind
-from fastavro import parse_schema, schemaless_reader, schemaless_writer
-from fastavro.schema import fingerprint, to_parsing_canonical_form
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 ids = st.binary(min_size=24, max_size=24)
 text = st.text(max_size=80)

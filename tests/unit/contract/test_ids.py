@@ -5,6 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
 from barnabas.contract.ids import (
     InvocationId,
     MalformedId,
@@ -15,8 +18,6 @@ from barnabas.contract.ids import (
     workflow_id,
 )
 from barnabas.contract.partitioning import partition_hash, partition_of
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
 text = st.text(max_size=12)
 keys = st.none() | text

@@ -5,9 +5,10 @@ from __future__ import annotations
 import confluent_kafka
 import pytest
 from aiokafka.partitioner import murmur2 as aiokafka_murmur2
-from barnabas.contract.partitioning import murmur2, partition_hash, partition_of, remembered_partition_hash
 from hypothesis import given
 from hypothesis import strategies as st
+
+from barnabas.contract.partitioning import murmur2, partition_hash, partition_of, remembered_partition_hash
 
 # From the tests of Kafka's own Utils class.
 JAVA_VECTORS = {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from barnabas.contract.errors import UNADDRESSED, UNDECODABLE, PoisonRecord
 from barnabas.contract.ids import InvocationId, idempotent_id, record_id
 from barnabas.contract.partitioning import partition_hash
 from barnabas.contract.raw import Headers, is_raw, parse_raw
 from barnabas.contract.records import Invocation
-from hypothesis import given
-from hypothesis import strategies as st
 
 TOPIC_ID = bytes(range(16))
 GREET: list[tuple[str, bytes | None]] = [("barnabas-handler", b"greet")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from barnabas.contract import declarations, topics
 from barnabas.contract.declarations import folder, schemas
 from barnabas.contract.topics import ConfigDiffers, Create, PartitionsDiffer, Step, TopicNames, families, plan

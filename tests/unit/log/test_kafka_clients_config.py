@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.contract.log.backends import ConsumerEars
 
 from barnabas.log.kafka_consumer import GroupConsumer, _membership
 from barnabas.log.settings import KafkaSettings
+from tests.contract.log.backends import ConsumerEars
 
 BROKER_DECIDES = ("session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.contract.log.backends import ConsumerEars, ProducerEars
 
 from barnabas.log.memory import MemoryConsumer, MemoryLog, MemoryLogCore, MemoryProducerSession
 from barnabas.log.port import OutRecord, Position, Record
+from tests.contract.log.backends import ConsumerEars, ProducerEars
 
 
 def out(value: bytes, partition: int = 0) -> OutRecord:

@@ -1,7 +1,7 @@
-"""One shard in the hands of one tenure, over the store in memory: what a worker does, one step at a time and without a loop.
+"""One shard in the hands of one tenure, over the store in memory: what a worker does, step by step and without a loop.
 
-`Bench` executes effects as they come, in `work`. Tests that want to stand between two effects set `commits_wait`, `steps_wait`,
-`reads_wait` or `acks_wait`; what would have been done then lies in a list of that name without `_wait`.
+`Bench` executes effects as they come, in `work`. Tests that want to stand between two effects set `commits_wait`,
+`steps_wait`, `reads_wait` or `acks_wait`; what would have been done then lies in a list of that name without `_wait`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,12 @@ class Bench:
     """A worker with one shard. `service` is the one it serves; the others of `services` are only known."""
 
     def __init__(
-        self, *services: Any, limits: Limits | None = None, partitions: int = 1, partition: int = 0, core: MemoryCore | None = None
+        self,
+        *services: Any,
+        limits: Limits | None = None,
+        partitions: int = 1,
+        partition: int = 0,
+        core: MemoryCore | None = None,
     ) -> None:
         self.definitions = app(services).services
         self.definition = services[0]
@@ -99,7 +104,9 @@ class Bench:
         id_ = id_ or random_id(self.shard.service, key)
         payload = b"" if arg is None else json.dumps(arg).encode()
         reply_to = None if caller else ReplyTo("client", id_)
-        self.feed(Invocation(id_, self.shard.service, handler, key, payload, {}, caller, reply_to, label=label), work=work)
+        self.feed(
+            Invocation(id_, self.shard.service, handler, key, payload, {}, caller, reply_to, label=label), work=work
+        )
         return id_
 
     def feed(self, *invocations: Invocation, spilled: Any = None, work: bool = True) -> None:
@@ -108,7 +115,9 @@ class Bench:
 
     def record(self, invocation: Invocation) -> Record:
         self.offset += 1
-        return Record(self.offset - 1, self.now, (invocation.key or "").encode(), codec.encode_invocation(invocation), None)
+        return Record(
+            self.offset - 1, self.now, (invocation.key or "").encode(), codec.encode_invocation(invocation), None
+        )
 
     def feed_records(self, records: list[Record], *, spilled: Any = None, work: bool = True) -> None:
         self.kept = [*getattr(self, "kept", []), *records]
@@ -116,17 +125,23 @@ class Bench:
         if spilled is None and self.engine.lanes.spilled:
             ids = [one.id for _, one in decoded if isinstance(one, Invocation)]
             values = self.core.read(self.shard, ("HMGET", keys.SPILL, *ids)) if ids else []
-            spilled = {id_ for id_, value in zip(ids, values, strict=True) if value is not None} | set(self.engine.spilling)
+            spilled = {id_ for id_, value in zip(ids, values, strict=True) if value is not None} | set(
+                self.engine.spilling
+            )
         self.engine.now = self.now
         self.intake.on_invocations(decoded, spilled or ())
         if work:
             self.work()
 
-    def answer(self, invocation: Invocation, result: Any = None, failure: Failure | None = None, *, work: bool = True) -> None:
+    def answer(
+        self, invocation: Invocation, result: Any = None, failure: Failure | None = None, *, work: bool = True
+    ) -> None:
         """The end of a call that a handler made."""
         assert invocation.caller is not None
         raw = None if failure is not None else json.dumps(result).encode()
-        signal = Signal(SignalKind.COMPLETION, invocation.caller.id, invocation.caller.position, invocation.id, raw, failure)
+        signal = Signal(
+            SignalKind.COMPLETION, invocation.caller.id, invocation.caller.position, invocation.id, raw, failure
+        )
         self.signal(signal, work=work)
 
     def signal(self, *signals: Signal, work: bool = True) -> None:
@@ -211,7 +226,9 @@ class Bench:
         effect = self.reads.pop(0)
         match effect:
             case fx.LoadStates(names):
-                self.engine.on_states({name: self.core.read(self.shard, ("HGETALL", keys.state(name))) for name in names})
+                self.engine.on_states(
+                    {name: self.core.read(self.shard, ("HGETALL", keys.state(name))) for name in names}
+                )
             case fx.LoadInvocation(live):
                 found = self.core.read(self.shard, ("HGET", keys.INPUTS, live.id))
                 self.engine.on_invocation_loaded(live, found, self.journal(live.id))

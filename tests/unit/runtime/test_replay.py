@@ -340,7 +340,9 @@ async def waits_early(ctx: ObjectContext) -> None:
         (waits_early, "send Other/add", "call Other/add"),
     ],
 )
-def test_a_handler_that_departs_from_its_journal_is_stopped_before_any_effect(now: Any, recorded: str, does: str) -> None:
+def test_a_handler_that_departs_from_its_journal_is_stopped_before_any_effect(
+    now: Any, recorded: str, does: str
+) -> None:
     """F29: both sides are named, it is tried again and then paused, other keys go on, and going back heals it."""
     bench, current = versions(add_then_sleep, now)
     id_ = bench.call("run", key="a")

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Any, Final, Generic, TypeVar
 
+from fastavro import schemaless_reader, schemaless_writer
+
 from barnabas.contract import wire
 from barnabas.contract.declarations import Schema, schemas
 from barnabas.contract.errors import UNDECODABLE, UNKNOWN_SCHEMA, PoisonRecord
 from barnabas.contract.records import Caller, DeadLetter, Failure, Invocation, Label, Reply, ReplyTo, Signal, SignalKind
-from fastavro import schemaless_reader, schemaless_writer
 
 T = TypeVar("T")
 

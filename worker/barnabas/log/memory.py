@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from barnabas.log.port import (
+    BEGINNING,
     Batch,
     ConsumerEvents,
     OutRecord,
@@ -201,6 +202,8 @@ class MemoryConsumer:
         if state.epoch is None or state.paused or key[0] not in self._log.core.topics:
             return None
         low, high = self._log.core.bounds(*key)
+        if state.offset == BEGINNING:
+            state.offset = low
         if not low <= state.offset <= high:
             self._partitions[key] = _Reading()
             self._events.on_out_of_range(*key, state.offset, low, high)

@@ -115,7 +115,7 @@ class Host(Protocol):
     def clear_state(self, live: Live) -> None: ...
 
     def task_over(self, live: Live, attempt: Attempt, outcome: Outcome | None) -> None:
-        """An attempt has come to something outside of the shard's hands: it runs as a task, or was used by one."""
+        """Something came of an attempt that runs as a task, outside of the shard's hands. None: it has become one."""
 
 
 #: Makes the context that the handler is given.
@@ -282,7 +282,8 @@ class Attempt:
         ahead = self.position
         for entry in self.journal[self._cursor :]:
             if entry[0] >= j.FIRST_NOTIFICATION:
-                if entry[1] == position and entry[2] == call_id:
+                # One ahead of its own call is from before the store fell back, and nobody takes it.
+                if entry[1] == position and entry[2] == call_id and ahead >= position:
                     return False
                 continue
             ahead += 1
@@ -309,16 +310,15 @@ class Attempt:
             self._waiters.discard(waiter)
 
     def _check_in_hand(self) -> None:
-        """Raise if the handler is over, or if its context is used by a task that it started while it is driven by hand itself."""
+        """Raise if the handler is over. One that is driven by hand becomes a task when a task that it started uses its context."""
         if self.over:
             raise SuspendedException
         if self._task is not None:
             self.host.wake()
         elif not self._driving:
-            self.handler.needs_task = True
-            self.over = True
-            self.host.task_over(self.live, self, Replaced())
-            raise SuspendedException
+            self._become_task(self._awaiting)
+            self.host.wake()
+            self.host.task_over(self.live, self, None)
 
     def crash(self, error: BaseException) -> SdkInternalBaseException:
         """Note an error that must end the attempt even if the handler swallows it; the caller raises what this returns."""
@@ -362,9 +362,7 @@ class Attempt:
         except BaseException as error:
             return self._failed(error)
         if not isinstance(awaited, JournalFuture):
-            self.handler.needs_task = True
-            coro, self._coro = self._coro, None
-            self._start_task(_finish(_Rest(coro, awaited)))
+            self._become_task(awaited)
         return None
 
     def _apply(self, entry: j.Entry) -> None:
@@ -430,6 +428,13 @@ class Attempt:
 
     # -- as a task
 
+    def _become_task(self, awaited: Any) -> None:
+        """Let a task take over the coroutine, which waits for this."""
+        assert self._coro is not None
+        self.handler.needs_task = True
+        coro, self._coro = self._coro, None
+        self._start_task(_finish(_Rest(coro, awaited)))
+
     def _start_task(self, coro: Coroutine[Any, Any, Any]) -> None:
         self._task = asyncio.get_running_loop().create_task(coro, context=self._context)
         self._task.add_done_callback(self._task_done)
@@ -458,8 +463,12 @@ class _Rest:
         awaited = self._awaited
         while True:
             resume: Callable[[], Any]
+            sent: Any = None
             try:
-                sent = yield awaited
+                if isinstance(awaited, JournalFuture):
+                    yield from awaited.wait_in_task()
+                else:
+                    sent = yield awaited
             except GeneratorExit:
                 self._coro.close()
                 raise

@@ -1,7 +1,8 @@
 """The context that a handler gets: every method turns into a command of the attempt's journal.
 
-Positions are given out when a method is called, before its first await, so that the order of awaits does not matter. On a
-replay a method returns what the journal recorded and has no effect; on a first run it asks the attempt's host (the shard).
+Positions are given out when a method is called, before its first await, so that the order of awaits does not matter. On
+a replay a method returns what the journal recorded and has no effect; on a first run it asks the attempt's host (the
+shard).
 """
 
 from __future__ import annotations
@@ -155,7 +156,9 @@ class InvocationContext(ObjectContext, ObjectSharedContext):
         if self._live.key is None:
             self._no_state()
         if not self._live.exclusive:
-            raise TerminalError(f"{self._live.service}/{self._live.handler} is a shared handler: it may read state, not write it")
+            raise TerminalError(
+                f"{self._live.service}/{self._live.handler} is a shared handler: it may read state, not write it"
+            )
 
     def _no_state(self) -> NoReturn:
         raise TerminalError(f"{self._live.service} is a service: it has no key, so it has no state")
@@ -286,7 +289,12 @@ class InvocationContext(ObjectContext, ObjectSharedContext):
         return self._send(service, handler, key, bytes(arg), send_delay, idempotency_key, headers)
 
     def _call_handler(
-        self, handler: Handler[Any, Any], key: str | None, arg: Any, idempotency_key: str | None, headers: dict[str, str] | None
+        self,
+        handler: Handler[Any, Any],
+        key: str | None,
+        arg: Any,
+        idempotency_key: str | None,
+        headers: dict[str, str] | None,
     ) -> CallFuture[Any]:
         payload = bytes(handler.input_serde.serialize(arg))
         service = handler.service_tag.name
@@ -344,7 +352,9 @@ class InvocationContext(ObjectContext, ObjectSharedContext):
         headers: dict[str, str] | None,
     ) -> j.Entry:
         if idempotency_key is not None:
-            raise NotYetSupported("idempotency_key comes with the next release: calls and sends are plain ones until then")
+            raise NotYetSupported(
+                "idempotency_key comes with the next release: calls and sends are plain ones until then"
+            )
         attempt, live = self._attempt, self._live
         _check_headers(headers)
         if not attempt.replaying:

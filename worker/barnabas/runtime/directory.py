@@ -1,6 +1,7 @@
 """What this process knows of all services of the namespace: where they live and which handlers they have.
 
-Read from the store's registry at start and now and then (`worker` refreshes it). The engine asks it where a message goes.
+Read from the store's registry at start and now and then (`worker` refreshes it). The engine asks it where a message
+goes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ class UnknownTarget(LookupError):
 class Directory:
     """Services by name, and the partition counts of the shared topics."""
 
-    def __init__(self, names: TopicNames, services: Mapping[str, Service], reply_partitions: int, dead_letter_partitions: int) -> None:
+    def __init__(
+        self, names: TopicNames, services: Mapping[str, Service], reply_partitions: int, dead_letter_partitions: int
+    ) -> None:
         self.names = names
         self.services = dict(services)
         self._reply_partitions = reply_partitions

@@ -1,5 +1,8 @@
-"""What the engine asks its driver to do. The driver (the worker, or the simulator) does it and reports back by a method of the
-shard or its tenure; an effect is never repeated by the engine without such a report."""
+"""What the engine asks its driver to do.
+
+The driver (the worker, or the simulator) does it and reports back by a method of the shard or its tenure; an effect is
+never repeated by the engine without such a report.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Errors of user code as they are stored and as they travel: always text that has a UTF-8 form, never without bounds.
 
-A message is whatever the user (or a payload from outside) put into it. What could not be encoded would break the commit or the
-record it stands in, and with it every other invocation of the shard, so it is made fit here, where errors enter the engine.
+A message is whatever the user (or a payload from outside) put into it. What could not be encoded would break the commit
+or the record it stands in, and with it every other invocation of the shard, so it is made fit here, where errors enter
+the engine.
 """
 
 from __future__ import annotations

@@ -49,12 +49,15 @@ class JournalFuture(RestateDurableFuture[T]):
             if self.attempt.drives(self):
                 yield self
             else:
-                yield from self._in_task()
+                yield from self.wait_in_task()
             if not self._done:
                 raise RuntimeError("a durable future was resumed before it was completed")
         return self._result()
 
-    def _in_task(self) -> Generator[Any, Any, None]:
+    def wait_in_task(self) -> Generator[Any, Any, None]:
+        """Wait as an asyncio task does, on a future of this wait's own."""
+        if self._done:
+            return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._waiters is None:
             self._waiters = [waiter]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from barnabas.contract import codec, raw
-from barnabas.contract.errors import PoisonRecord
+from barnabas.contract.errors import UNADDRESSED, PoisonRecord
 from barnabas.contract.ids import InvocationId
 from barnabas.contract.records import Caller, Failure, Invocation, ReplyTo, Signal, SignalKind
 from barnabas.log.port import Record
@@ -60,7 +60,6 @@ class Intake:
         self._invocations = names.invocations(engine.shard.service)
         self._signals = names.signals(engine.shard.service)
         self._keyed = engine.directory.services[engine.shard.service].kind != "service"
-        self._kinds = engine.directory.services[engine.shard.service].handlers
 
     # -- invocations
 
@@ -84,8 +83,6 @@ class Intake:
             invocation = codec.decode_invocation(record.value or b"")
         except PoisonRecord as poison:
             return poison
-        if invocation.service != self._engine.shard.service or (invocation.key is not None) != self._keyed:
-            return PoisonRecord("unaddressed", f"this is {self._invocations}, but the record is for {_target(invocation)}")
         return invocation
 
     def on_invocations(
@@ -117,7 +114,11 @@ class Intake:
         elif id_ in spilled or id_ in engine.spilling or verdict is Verdict.SEEN:
             engine.counts["duplicates dropped"] += 1
         elif verdict is Verdict.STALE:
-            self._stale(record, invocation)
+            detail = f"its label {label} is older than anything this shard remembers of its sender"
+            self._refuse(record, invocation, "stale-label", detail)
+        elif invocation.service != engine.shard.service or (invocation.key is not None) != self._keyed:
+            detail = f"this is {self._invocations}, but the record is for {_target(invocation)}"
+            self._refuse(record, invocation, UNADDRESSED, detail)
         elif InvocationId(id_).partition(self._partitions) != engine.shard.partition:
             engine.counts["sent on"] += 1
             engine.sender.redirect(invocation)
@@ -127,7 +128,8 @@ class Intake:
     def _accept(self, record: Record, invocation: Invocation) -> None:
         engine = self._engine
         key = invocation.key
-        exclusive = key is not None and self._kinds.get(invocation.handler) == "exclusive"
+        kinds = engine.directory.services[engine.shard.service].handlers  # which another deployment may have changed
+        exclusive = key is not None and kinds.get(invocation.handler) == "exclusive"
         if exclusive:
             assert key is not None
             lane = engine.lanes.get(key)
@@ -153,13 +155,10 @@ class Intake:
                 live.waiters.append(waiter)
                 self._engine.change_header(live)
 
-    def _stale(self, record: Record, invocation: Invocation) -> None:
-        detail = f"its label {invocation.label} is older than anything this shard remembers of its sender"
-        self._engine.sender.dead_letter(
-            letter_of(record, self._invocations, self._engine.shard.partition, "stale-label", detail)
-        )
-        self._engine.counts["dead letters"] += 1
-        for waiter in _waiters(invocation):  # R16
+    def _refuse(self, record: Record, invocation: Invocation, reason: str, detail: str) -> None:
+        """Dead-letter an invocation that can be read, and tell those who wait for it (R16)."""
+        self._poison(record, self._invocations, PoisonRecord(reason, detail))
+        for waiter in _waiters(invocation):
             self._engine.sender.outcome(waiter, invocation.id, None, Failure(500, f"dead letter: {detail}"))
 
     def _poison(self, record: Record, topic: str, poison: PoisonRecord) -> None:

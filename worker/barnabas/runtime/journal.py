@@ -1,8 +1,8 @@
 """What a journal is made of: commands in program order, notifications in the order in which they were delivered.
 
 An entry is a plain list, so that it packs into the store as it stands: `[kind, ...]`. Commands have a kind below
-`FIRST_NOTIFICATION` and are numbered from 1 by their order; a notification names the position of the command it answers.
-The attempt (`attempt.py`) writes and reads journals; the shard stores them.
+`FIRST_NOTIFICATION` and are numbered from 1 by their order; a notification names the position of the command it
+answers. The attempt (`attempt.py`) writes and reads journals; the shard stores them.
 
     CALL       name "Service/handler", key or None, id of the called invocation
     SEND       name "Service/handler", key or None, id of the sent invocation
@@ -72,7 +72,7 @@ def answered_steps(journal: list[Entry]) -> frozenset[int]:
 
 
 def same_command(recorded: Entry, issued: Entry) -> bool:
-    """Whether a handler that issued this command does what the journal says it did: same kind, name and, for messages, key."""
+    """Whether a handler that issued this does what the journal says it did: same kind, name and, for messages, key."""
     if recorded[0] != issued[0] or recorded[1] != issued[1]:
         return False
     return recorded[0] > SEND or bool(recorded[2] == issued[2])

@@ -1,7 +1,7 @@
 """Key queues: exclusive handlers of one key run one at a time, in order of acceptance.
 
-A key has a lane only while it is busy. What waits in a lane is in memory up to a limit per shard; beyond it the lane *spills*:
-the store keeps id and offset, and the input is read again from Kafka when its turn comes near (R11).
+A key has a lane only while it is busy. What waits in a lane is in memory up to a limit per shard; beyond it the lane
+*spills*: the store keeps id and offset, and the input is read again from Kafka when its turn comes near (R11).
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ class Lanes:
         return lane
 
     def must_spill(self, lane: Lane) -> bool:
-        """Whether the next arrival for this lane goes to the store alone. Once a lane spills, all that follows does: order."""
+        """Whether the next arrival for this lane goes to the store alone.
+
+        Once a lane spills, all that follows does: order.
+        """
         return lane.spilled > 0 or self.queued >= self._max_queued
 
     def enqueue(self, lane: Lane, live: Live) -> None:

@@ -1,8 +1,9 @@
-"""An invocation that has been accepted and is not over: what the shard keeps of it in memory, and its form in the store.
+"""An invocation that has been accepted and is not over: what the shard keeps of it in memory, and its form in the
+store.
 
-In the store it is a header (changes with every retry), an input (never changes) and a journal (only grows). In memory the
-input and the journal may be missing: a queued or suspended invocation costs a few hundred bytes here, the rest is read
-again when it goes on.
+In the store it is a header (changes with every retry), an input (never changes) and a journal (only grows). In memory
+the input and the journal may be missing: a queued or suspended invocation costs a few hundred bytes here, the rest is
+read again when it goes on.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ class Live:
         "waiters",
     )
 
-    def __init__(self, id_: bytes, service: str, handler: str, key: str | None, exclusive: bool, accepted: int, now: int) -> None:
+    def __init__(
+        self, id_: bytes, service: str, handler: str, key: str | None, exclusive: bool, accepted: int, now: int
+    ) -> None:
         self.id = id_
         self.service = service
         self.handler = handler
@@ -129,7 +132,9 @@ class Live:
 
 def unpack_live(id_: bytes, service: str, raw: bytes) -> Live:
     """An invocation as the store has it: input and journal are still there alone."""
-    _, handler, key, exclusive, accepted, accepted_at, status, attempts, retry_at, last_failure, waiters = msgpack.unpackb(raw)
+    _, handler, key, exclusive, accepted, accepted_at, status, attempts, retry_at, last_failure, waiters = (
+        msgpack.unpackb(raw)
+    )
     live = Live(id_, service, handler, key, exclusive, accepted, accepted_at)
     live.status = status
     live.attempts = attempts

@@ -1,8 +1,8 @@
 """What a shard has accepted from whom: the highest outbox number per (receiving topic, sending shard, lease) (R1, R14).
 
-A sender produces its outbox again after every trouble, labels unchanged; a record that is not above the mark of its label
-was accepted before. Marks of a sender are kept for its last leases, told apart by the take counter, which orders leases for
-this purpose alone: after a store fell back it may repeat.
+A sender produces its outbox again after every trouble, labels unchanged; a record that is not above the mark of its
+label was accepted before. Marks of a sender are kept for its last leases, told apart by the take counter, which orders
+leases for this purpose alone: after a store fell back it may repeat.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ class Marks:
         self._dropped: set[tuple[str, str, bytes]] = set()
 
     def judge(self, topic: str, label: Label) -> Verdict:
-        """Look the label up, and raise its mark if the record is new. `topic`: a letter for the receiving topic (R1)."""
+        """Look the label up, and raise its mark if the record is new.
+
+        `topic`: a letter for the receiving topic (R1).
+        """
         sender = (topic, label.shard)
         leases = self._senders.get(sender)
         if leases is None:

@@ -1,7 +1,7 @@
 """Records that commits of this shard promised to produce, in order (DESIGN.md 6.3, R2, R14).
 
-An entry is added with the changes that cause it, becomes producible when its commit is through, and leaves one by one after
-its own acknowledgement. After any trouble what is left is produced again from the head, labels unchanged.
+An entry is added with the changes that cause it, becomes producible when its commit is through, and leaves one by one
+after its own acknowledgement. After any trouble what is left is produced again from the head, labels unchanged.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Outbox:
         return [(n, self._entries[n].record) for n in numbers if n in self._entries]
 
     def committed(self, uncommitted_from: int | None = None) -> list[int]:
-        """Numbers of all entries whose commit is through, from the head; `uncommitted_from`: first number of one under way."""
+        """Numbers of all entries whose commit is through, from the head; `uncommitted_from`: first one under way."""
         first = self._uncommitted[0] if self._uncommitted else self.last + 1
         if uncommitted_from is not None:
             first = min(first, uncommitted_from)

@@ -24,7 +24,10 @@ class Retry(NamedTuple):
 
 
 def of_invocation(handler: Handler[Any, Any] | None, failed: int, error: BaseException) -> Retry:
-    """After attempt number `failed` of an invocation. A handler that is missing here may come with the next deployment."""
+    """After attempt number `failed` of an invocation.
+
+    A handler that is missing here may come with the next deployment.
+    """
     policy = DEFAULT_POLICY if handler is None else handler.retry_policy
     if handler is not None and policy.gives_up(failed):
         return Retry(None, policy.on_max_attempts == "kill")
@@ -32,7 +35,10 @@ def of_invocation(handler: Handler[Any, Any] | None, failed: int, error: BaseExc
 
 
 def of_step(step: Step, handler: Handler[Any, Any] | None, error: BaseException, now: int) -> Retry:
-    """After attempt number `step.attempts` of a step. Its own options end it with a failure, the invocation's policy as that says."""
+    """After attempt number `step.attempts` of a step.
+
+    Its own options end it with a failure, the invocation's policy as that says.
+    """
     policy = step.policy
     elapsed = (now - step.first_failed_at) / 1000
     if policy is None:

@@ -1,7 +1,8 @@
-"""Finished plain invocations, the latest of a shard: people can look at them, and what arrives twice is answered again (R10).
+"""The latest finished plain invocations of a shard: people can look at them, what arrives twice is answered again
+(R10).
 
-Capped by number and by bytes, so its cost does not grow with the rate. The store's list holds each entry whole; in memory
-there are the outcomes alone.
+Capped by number and by bytes, so its cost does not grow with the rate. The store's list holds each entry whole; in
+memory there are the outcomes alone.
 """
 
 from __future__ import annotations

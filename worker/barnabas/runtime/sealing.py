@@ -1,7 +1,7 @@
 """What has changed in a shard since the last commit, as store operations: the body of the next group commit.
 
-Nothing is written that the outcome has made unnecessary: an invocation that began and ended since the last commit leaves its
-ring entry alone, of many writes to one state value the last one, of a sleep that is over nothing.
+Nothing is written that the outcome has made unnecessary: an invocation that began and ended since the last commit
+leaves its ring entry alone, of many writes to one state value the last one, of a sleep that is over nothing.
 """
 
 from __future__ import annotations
@@ -32,12 +32,15 @@ def gathered(engine: ShardEngine) -> int:
 
 
 def is_worthwhile(engine: ShardEngine) -> bool:
-    """Whether there is anything to commit that nobody waits for: acknowledged outbox entries, offsets of dropped records."""
+    """Whether there is anything that nobody waits for: acknowledged outbox entries, offsets of dropped records."""
     return engine.offsets_moved or engine.outbox.has_gone
 
 
 def seal(engine: ShardEngine) -> tuple[list[Op], list[int]]:
-    """The operations of the next commit, and the outbox entries that it promises. The changes count as sealed from now on."""
+    """The operations of the next commit, and the outbox entries that it promises.
+
+    The changes count as sealed from now on.
+    """
     ops: list[Op] = []
     _live(engine, ops)
     _ended(engine, ops)

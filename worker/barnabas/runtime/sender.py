@@ -33,13 +33,17 @@ class Sender:
         self.lease = b""
         self.take = 0
 
-    def message(self, live: Live, issued: j.Entry, position: int, payload: bytes, headers: dict[str, str] | None) -> None:
+    def message(
+        self, live: Live, issued: j.Entry, position: int, payload: bytes, headers: dict[str, str] | None
+    ) -> None:
         """The invocation that a journaled call or send asks for."""
         service, _, handler = issued[1].partition("/")
         caller = None
         if issued[0] == j.CALL:
             caller = Caller(live.id, live.service, partition_key(live.id, live.key), position)
-        self._invocation(Invocation(issued[3], service, handler, issued[2], payload, headers or {}, caller, label=self._label()))
+        self._invocation(
+            Invocation(issued[3], service, handler, issued[2], payload, headers or {}, caller, label=self._label())
+        )
 
     def redirect(self, invocation: Invocation) -> None:
         """Send an invocation on to the partition where it belongs."""
@@ -99,5 +103,13 @@ def partition_key(id_: bytes, key: str | None) -> str:
 def letter_of(record: Record, topic: str, partition: int, reason: str, detail: str) -> DeadLetter:
     """The dead letter of a record that was read, with everything about it."""
     return DeadLetter(
-        reason, detail, topic, partition, record.offset, record.timestamp, record.key, record.value, record.headers or []
+        reason,
+        detail,
+        topic,
+        partition,
+        record.offset,
+        record.timestamp,
+        record.key,
+        record.value,
+        record.headers or [],
     )

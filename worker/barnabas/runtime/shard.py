@@ -191,7 +191,7 @@ class ShardEngine:
                 self.states.load(key, values)
             for live in self._loading.pop(key, ()):
                 if live.id in self.live and live.attempt is None:
-                    self._launch(live)
+                    self._resume(live)
         self.run_ready()
 
     def on_invocation_loaded(self, live: Live, input_: bytes | None, entries: list[bytes]) -> None:
@@ -207,10 +207,11 @@ class ShardEngine:
         self.run_ready()
 
     def _merge_journal(self, live: Live, stored: list[j.Entry]) -> None:
-        # Notifications that came while the journal was in the store alone may have been read back with it: one a position.
-        known = {(entry[1], entry[2]) for entry in stored if entry[0] >= j.FIRST_NOTIFICATION}
-        unsealed = live.journal[live.journal_sealed :]
-        late = [entry for entry in live.journal[: live.journal_sealed] if (entry[1], entry[2]) not in known]
+        # What came while the journal was in the store alone may have been read back with it, all of it or the first of it. To go
+        # by its position and call would not do: a result from before the store fell back may lie further ahead already.
+        sealed, unsealed = live.journal[: live.journal_sealed], live.journal[live.journal_sealed :]
+        read = next(n for n in range(len(sealed), -1, -1) if stored[len(stored) - n :] == sealed[:n])
+        late = sealed[read:]
         live.journal = stored + late + unsealed
         live.journal_sealed = len(stored) + len(late)
         live.journal_loaded = True
@@ -238,7 +239,7 @@ class ShardEngine:
     def _settle_tasks(self) -> None:
         over, self._tasks_over = self._tasks_over, []
         for live, attempt, outcome in over:
-            if live.attempt is attempt and outcome is not None:
+            if live.attempt is attempt:
                 self._as_tasks.discard(live)
                 self._settle(live, outcome)
 
@@ -530,17 +531,19 @@ class ShardEngine:
 
     def tidy(self) -> None:
         """Suspend attempts that have waited long or are too many, and forget what the store holds for them; call now and then."""
+        self._forget_suspended()
+        if self.held_bytes > self.limits.held_bytes:
+            self._forget_idle_inputs()
         too_many = len(self.waiting) - self.limits.waiting_attempts
+        too_much = self.held_bytes - self.limits.held_bytes
         for live, since in list(self.waiting.items()):
-            if too_many <= 0 and self.now - since < self.limits.inactivity_ms:
+            if too_many <= 0 and too_much <= 0 and self.now - since < self.limits.inactivity_ms:
                 break
             held = live.hold > self.number  # a step's result waits for its commit: whoever delivers it needs the attempt
             if live.attempt is not None and not live.steps and not held and not live.attempt.running_code:
-                self._suspend(live)
                 too_many -= 1
-        self._forget_suspended()
-        if self.held_bytes > self.limits.held_bytes:
-            self._forget_queued_inputs()
+                too_much -= len(live.payload)
+                self._suspend(live)
         in_use = {live.key for live in self.live.values() if live.attempt is not None}
         self.states.shrink(self.number, in_use)
 
@@ -566,11 +569,11 @@ class ShardEngine:
             live.forget_journal()
         self._forgettable = later
 
-    def _forget_queued_inputs(self) -> None:
-        for lane in self.lanes.values():
-            for live in lane.queue:
-                if live.sealed and live.dirty <= self.number:
-                    self._forget_input(live)
+    def _forget_idle_inputs(self) -> None:
+        """Of all that wait for their key, their state, their next attempt or a person."""
+        for live in self.live.values():
+            if live.attempt is None and live.sealed and live.dirty <= self.number:
+                self._forget_input(live)
 
     def _forget_input(self, live: Live) -> None:
         if live.payload_loaded:

@@ -1,4 +1,4 @@
-"""Object state as the owner of a shard holds it: it is the only writer, so what it has read once it need not read again.
+"""Object state as the owner of a shard holds it: it is the only writer, so it reads each key once.
 
 Values are bytes; writes are gathered until the next commit, and of many to one name only the last is stored.
 """

@@ -104,10 +104,12 @@ class Tenure:
             return self._act_at
         if self.state is not State.ACTIVE or self.engine is None:
             return None
+        timer = self.engine.timers.next_due()
+        if self._flight is not None:
+            return timer  # the next commit or check waits for the answer, however late that is
         due = self._spoke_at + CHECK_MS
         if self._gathering_since is not None:
             due = min(due, self._gathering_since + LINGER_MS)
-        timer = self.engine.timers.next_due()
         return due if timer is None else min(due, timer)
 
     # -- taking
@@ -296,13 +298,13 @@ class Tenure:
     def halt(self) -> None:
         """Work on this shard no more, though the group leaves it here: to go on would hide a loss (R17). The driver says why."""
         self._discard()
-        self._effects.append(fx.StopReading())
+        self._effects = [fx.StopReading()]
         self.state = State.HALTED
 
     def end(self) -> None:
         """The group has taken the shard away, or the worker ends."""
         self._discard()
-        self._effects.append(fx.StopReading())
+        self._effects = [fx.StopReading()]
         self.state = State.OVER
 
     def _discard(self) -> None:

@@ -1,9 +1,10 @@
-"""Who asyncio takes for the running task while engines work: the probe, which notices handlers that want a task of their own.
+"""Who asyncio takes for the running task while engines work: the probe, which notices handlers that want a task of
+their own.
 
-Handlers are driven in callbacks of the loop, where no task runs, or from inside one of our own tasks, which they must not see.
-asyncio has no public way to say so; `_enter_task` and `_leave_task` are what other task implementations use, from Python 3.7 to
-3.14 at least. Where they do not take the probe, `replaceable` is False, and every handler has to be started as a task of its own.
-Called by the driver alone.
+Handlers are driven in callbacks of the loop, where no task runs, or from inside one of our own tasks, which they must
+not see. asyncio has no public way to say so; `_enter_task` and `_leave_task` are what other task implementations use,
+from Python 3.7 to 3.14 at least. Where they do not take the probe, `replaceable` is False, and every handler has to be
+started as a task of its own. Called by the driver alone.
 """
 
 from __future__ import annotations
@@ -65,5 +66,9 @@ class CurrentTask:
             finally:
                 if task is not None:
                     tasks._enter_task(self._loop, task)
-        except (AttributeError, TypeError, RuntimeError):  # renamed, checked for its type, or refused: this Python is another
+        except (
+            AttributeError,
+            TypeError,
+            RuntimeError,
+        ):  # renamed, checked for its type, or refused: this Python is another
             return False

@@ -60,7 +60,7 @@ class Driver:
         self._context = contextvars.copy_context()  # of every turn, whoever asked for it
         self._failpoints = failpoints = Failpoints()
         self.production = Production(open_session, self._start_over, self._on_undeliverable, self.touch, failpoints)
-        self.steps = StepRunner(step_threads, self._on_step_done, self._is_sure, self._put_off, failpoints)
+        self.steps = StepRunner(step_threads, self._on_step_done, self._is_sure, self._put_off, failpoints, fail)
         self._inbox: list[Batch] = []
         self._touched: set[Tenure] = set()  # for the next turn
         self._due: dict[Tenure, int] = {}  # when it is to be looked at, if nothing happens before

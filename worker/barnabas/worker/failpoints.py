@@ -3,8 +3,8 @@
     BARNABAS_FAILPOINTS="commit.replied=kill@3,step.ended=stop"
 
 kills the process (SIGKILL) when `commit.replied` is reached for the third time, and freezes it (SIGSTOP) at the first
-`step.ended`. Without the variable a point costs one dictionary look-up. The points are called by the driver alone, between two
-effects, where a crash leaves something half done:
+`step.ended`. Without the variable a point costs one dictionary look-up. The points are called by the driver alone,
+between two effects, where a crash leaves something half done:
 
     batch.taken       records were fetched, nothing was done with them
     take.sent         a lease was asked for
@@ -51,6 +51,8 @@ def parse(text: str) -> dict[str, tuple[signal.Signals, int]]:
         name, _, visit = action.partition("@")
         if point not in POINTS or name not in _SIGNALS:
             raise ValueError(f"{VARIABLE}: cannot read {item!r}; points: {', '.join(POINTS)}; actions: kill, stop")
+        if visit and not (visit.isdecimal() and int(visit)):
+            raise ValueError(f"{VARIABLE}: cannot read {item!r}; after '@' comes the number of the visit, from 1")
         armed[point] = (_SIGNALS[name], int(visit or 1))
     return armed
 

@@ -1,7 +1,8 @@
 """Reads from the store and from Kafka what engines ask for while they run: states, suspended work, spilled inputs.
 
-Everything asked for in one turn is one round trip. Records whose ids must be looked up among spilled ones (R10, R11) wait here,
-in order, until the store has answered. Called by the driver; an outage puts the questions off, it does not lose them.
+Everything asked for in one turn is one round trip. Records whose ids must be looked up among spilled ones (R10, R11)
+wait here, in order, until the store has answered. Called by the driver; an outage puts the questions off, it does not
+lose them.
 """
 
 from __future__ import annotations
@@ -153,7 +154,8 @@ class Loader:
         while waiting:
             intake, decoded = waiting[0]
             ids = [invocation.id for _, invocation in decoded if isinstance(invocation, Invocation)]
-            # What is being spilled right now is not in the store yet; asked for before the read, so that nothing falls between.
+            # What is being spilled right now is not in the store yet; asked for before the read, so that nothing falls
+            # between.
             known = set(engine.spilling)
             if ids and not engine.closed:
                 try:
@@ -176,7 +178,9 @@ class _Question:
 
     __slots__ = ("effect", "engine", "intake")
 
-    def __init__(self, engine: ShardEngine, intake: Intake, effect: fx.LoadStates | fx.LoadInvocation | fx.Refill) -> None:
+    def __init__(
+        self, engine: ShardEngine, intake: Intake, effect: fx.LoadStates | fx.LoadInvocation | fx.Refill
+    ) -> None:
         self.engine = engine
         self.intake = intake
         self.effect = effect

@@ -25,7 +25,7 @@ class Pressure:
         self._names = names
         self._max_active = max_active
         self._max_bytes = max_bytes
-        self._paused: set[tuple[str, int]] = set()
+        self._paused: dict[tuple[str, int], int] = {}  # by the assignment that was paused: a new one begins unpaused
         self._holding = False
         self.pauses = 0
 
@@ -44,13 +44,13 @@ class Pressure:
             log.info("holding back new work: %d at work, %d bytes in memory", active, held)
         self._holding = holding
         wanted = {
-            (self._names.invocations(shard.service), shard.partition)
+            (self._names.invocations(shard.service), shard.partition): tenure.epoch
             for shard, tenure in tenures.items()
             if tenure.epoch and (holding or tenure.state is not State.ACTIVE)
         }
         if wanted != self._paused:
-            if new := wanted - self._paused:
-                self._group.pause(sorted(new))
-            if old := self._paused - wanted:
+            if new := wanted.items() - self._paused.items():
+                self._group.pause(sorted(place for place, _ in new))
+            if old := self._paused.keys() - wanted.keys():
                 self._group.resume(sorted(old))
             self._paused = wanted

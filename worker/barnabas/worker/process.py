@@ -105,6 +105,10 @@ class Worker:
         driver = self.driver = Driver(
             store, loader, open_session, self._names, owner, self.clock, self._settings.step_threads, self._fail
         )
+        if not driver.current_task.replaceable:
+            for definition in self._app.services.values():
+                for handler in definition.handlers.values():
+                    handler.needs_task = True
         loader.bind(driver.spawn, driver.between_turns, driver.touch)
         topics = [self._names.invocations(name) for name in self._app.services]
         driver.signals = signals = AssignedConsumer(kafka, self, loop)
@@ -188,6 +192,7 @@ class Worker:
 
         def make_engine() -> tuple[ShardEngine, Intake]:
             engine = ShardEngine(shard, definition.handlers, self._directory, self._settings.limits(), woken)
+            engine.draining = self.driver.stopping
             topic_id = self._topic_ids[self._names.invocations(shard.service)]
             return engine, Intake(engine, topic_id, self._directory.services[shard.service].partitions)
 

@@ -48,6 +48,7 @@ class Production:
         self._backlog: deque[tuple[OutRecord, Token]] = deque()
         self._over: list[Producer] = []
         self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
         self.sessions = 1
         self._session: Producer | None = self._open(self, one_by_one=False)
 
@@ -87,7 +88,7 @@ class Production:
         asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._reopen, one_by_one)
 
     def _reopen(self, one_by_one: bool) -> None:
-        if self._session is None:
+        if self._session is None and not self._closed:
             self.sessions += 1
             self._session = self._open(self, one_by_one=one_by_one)
             self._start_over()
@@ -98,6 +99,7 @@ class Production:
 
     async def aclose(self, flush_seconds: float) -> None:
         """Deliver what is on its way, for at most that long. What is left stays in the outboxes."""
+        self._closed = True
         session, self._session = self._session, None
         if session is not None:
             await session.aclose(flush_seconds)

@@ -37,17 +37,19 @@ class StepRunner:
         is_sure: Callable[[ShardEngine], bool],
         put_off: Callable[[ShardEngine, Step], None],
         failpoints: Failpoints,
+        fail: Callable[[BaseException], None],
     ) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="barnabas-step")
         self._report = report
         self._is_sure = is_sure
         self._put_off = put_off
         self._failpoints = failpoints
+        self._fail = fail
         self._tasks: dict[asyncio.Task[None], ShardEngine] = {}
 
     def start(self, engine: ShardEngine, step: Step) -> None:
         """Run the action; its outcome goes to the engine that asked."""
-        task = asyncio.get_running_loop().create_task(self._run(engine, step))
+        task = asyncio.get_running_loop().create_task(self._run(engine, step), context=step.context)
         self._tasks[task] = engine
         task.add_done_callback(self._forget)
 
@@ -59,6 +61,8 @@ class StepRunner:
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
 
     async def _run(self, engine: ShardEngine, step: Step) -> None:
         raw: bytes | None = None
@@ -82,7 +86,9 @@ class StepRunner:
             if not engine.closed:
                 self._put_off(engine, step)
             return
-        except Exception as failed:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as failed:  # whatever it is, the handler waits for an answer
             error = failed
         if not engine.closed:
             self._report(engine, step, raw, error)
@@ -97,7 +103,10 @@ class StepRunner:
     def _begin(self, engine: ShardEngine, step: Step) -> Any:
         if not self._is_sure(engine):
             raise NotSure
-        return step.action(*step.args, **step.kwargs)
+        try:
+            return step.action(*step.args, **step.kwargs)
+        except StopIteration as stop:  # no future can hold it, and it would be waited for without end
+            raise RuntimeError("the action raised StopIteration") from stop
 
     async def aclose(self) -> None:
         """Cancel what still runs. Threads are left to end by themselves."""

@@ -1,0 +1,40 @@
+"""P1-P6 over random worlds: the shipped engine under crashes, zombies, late and lost requests, dying producer sessions and a
+store that falls back (F1-F4, F9, F13, F19, F57-F59, F63, F64). `make simulate` runs the same for as long as you like.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.simulator.profiles import PROFILES
+from tests.simulator.run import BUDGET, FIRST_SEED, Case, Failure, many, once, shrunk
+from tests.simulator.world import World
+
+#: Runs of each profile in which no fault may break a promise.
+EACH = 40
+
+
+def test_no_promise_is_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    tally = many(FIRST_SEED, runs=EACH * len(PROFILES))
+    with capsys.disabled():
+        sys.stdout.write(f"\nsimulator, seeds {FIRST_SEED} to {FIRST_SEED + EACH - 1}: {tally.line()}\n")
+    assert tally.failure is None, shrunk(tally.failure).report()
+
+
+def test_every_fault_of_every_profile_happens() -> None:
+    """A fault that never comes about would leave the promises unproved."""
+    for name, profile in PROFILES.items():
+        tally = many(FIRST_SEED, runs=min(EACH, BUDGET), profiles=[name])
+        missing = set(profile.faults) - set(tally.faults)
+        assert not missing, f"{name}: {missing} never happened in {tally.runs} runs"
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    runs = [once(Case("crashes", FIRST_SEED), trace=True) for _ in range(2)]
+    traces = []
+    for run in runs:
+        assert isinstance(run, World), run.report() if isinstance(run, Failure) else ""
+        traces.append(run.trace)
+    assert traces[0] == traces[1]
