@@ -6,7 +6,9 @@ world saw: a file with a line for each execution of a step, written past all mac
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from datetime import timedelta
 
 from pydantic import BaseModel
@@ -15,6 +17,7 @@ import barnabas
 from barnabas import Context, ObjectContext, Service, VirtualObject
 
 LEDGER_VARIABLE = "CHAOS_LEDGER"
+SLOW_SECONDS = 0.3
 STEPS = ("charge", "pack", "ship")
 
 log = VirtualObject("Log")
@@ -51,6 +54,20 @@ def write_ledger(step: str, id: str) -> str:
 async def write_ledger_async(step: str, id: str) -> str:
     """The same as a coroutine: such a step runs on the loop."""
     return write_ledger(step, id)
+
+
+def write_ledger_slowly(step: str, id: str) -> str:
+    """A step that is at work for a while after the world has seen it."""
+    write_ledger(step, id)
+    time.sleep(SLOW_SECONDS)
+    return step
+
+
+async def write_ledger_slowly_async(step: str, id: str) -> str:
+    """The same as a coroutine."""
+    write_ledger(step, id)
+    await asyncio.sleep(SLOW_SECONDS)
+    return step
 
 
 @log.handler()
@@ -105,6 +122,16 @@ async def errand(ctx: Context, n: int) -> int:
     await ctx.run_typed("pack", write_ledger_async, step="pack", id=id)
     await ctx.sleep(timedelta(milliseconds=5))
     await ctx.run_typed("ship", write_ledger, step="ship", id=id)
+    return n
+
+
+@desk.handler()
+async def slow_errand(ctx: Context, n: int) -> int:
+    """The same steps, each at work long enough for a signal to meet it."""
+    id = ctx.request().id
+    await ctx.run_typed("charge", write_ledger_slowly, step="charge", id=id)
+    await ctx.run_typed("pack", write_ledger_slowly_async, step="pack", id=id)
+    await ctx.run_typed("ship", write_ledger_slowly, step="ship", id=id)
     return n
 
 

@@ -7,8 +7,10 @@ They look at the store and at the topics past all adapters of ours, with plain d
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import cast
 
@@ -53,6 +55,11 @@ class StoreView:
         """All values of an object."""
         shard = Shard(service, random_id(service, key).partition(PARTITIONS))
         return self._hash(shard, keys.state(key))
+
+    def take(self, shard: Shard) -> None:
+        """Take a shard as a worker does that nobody knows of."""
+        script = (files("barnabas.store") / "scripts" / "take.lua").read_text()
+        self.redis.eval(script, 1, self._keys.prefix(shard) + keys.META, random.randbytes(12), "nobody/0")
 
     def meta(self, shard: Shard) -> dict[bytes, bytes]:
         """Lease, number, takes, owner and offsets."""

@@ -12,7 +12,7 @@ def test_what_can_never_be_delivered_leaves_and_nothing_else_is_skipped(arena: A
     """F59: order kept (K2), nothing skipped, the caller gets a terminal error (R16), a dead letter for each."""
     arena.alter_topic(arena.names.invocations("Log"), {"max.message.bytes": "20000"})
     arena.crew.start()
-    refused, each = arena.scaled(4, 20), 20
+    refused, each = arena.scaled(3, 20), 20
     for number in range(arena.scaled(12, 100)):
         too_large = number < refused
         size = 30_000 if too_large else 10

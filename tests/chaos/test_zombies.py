@@ -51,7 +51,7 @@ def test_a_shard_that_goes_and_comes_back_while_handlers_run(arena: Arena) -> No
     """F13: another member joins and leaves again and again; no stale record is taken, no completion is lost."""
     first = arena.crew.start()
     arena.wait_owner(first.pid)
-    rounds, chunk = arena.scaled(3, 20), arena.scaled(100, 400)
+    rounds, chunk = arena.scaled(2, 20), arena.scaled(100, 400)
     for _ in range(rounds):
         arena.traffic.mixed(chunk)
         second = arena.crew.start()
@@ -62,6 +62,25 @@ def test_a_shard_that_goes_and_comes_back_while_handlers_run(arena: Arena) -> No
         arena.wait_owner(first.pid)
     # A shard that is taken away drops the steps that it has at work; the new owner runs them.
     arena.allowed_repeats = rounds * chunk
+    arena.answer_all()
+
+
+@pytest.mark.scenario("F58")
+def test_an_owner_whose_shards_are_taken_by_somebody_takes_them_again(arena: Arena) -> None:
+    """F58: a member that the group does not know takes every shard; the group's own has them back soon (R4)."""
+    worker = arena.crew.start()
+    arena.wait_owner(worker.pid)
+    for _ in range(arena.scaled(3, 30)):
+        arena.traffic.mixed(50)
+        for shard in SHARDS:
+            arena.store.take(shard)
+        for shard in SHARDS:
+            arena.probe(shard)
+        arena.traffic.mixed(50)
+        assert not arena.traffic.collect(10), f"work stands still\n{arena.crew.words()}"
+        arena.wait_owner(worker.pid, seconds=8)
+    # A refused shard drops what it has at work and begins again from the store.
+    arena.allowed_repeats = arena.scaled(300, 3000)
     arena.answer_all()
 
 

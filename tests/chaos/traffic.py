@@ -88,10 +88,10 @@ class Traffic:
         self.appended[copy_of(key)] += 1
         return self.send("Log", "forward", key, self._forwarded[key], self._forwarded[key])
 
-    def errand(self) -> Request:
+    def errand(self, handler: str = "errand") -> Request:
         """Three steps."""
         number = len(self.errands)
-        request = self.send("Desk", "errand", None, number, number)
+        request = self.send("Desk", handler, None, number, number)
         self.errands.append(request)
         return request
 

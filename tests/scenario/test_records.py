@@ -1,4 +1,4 @@
-"""Invocations from any Kafka client: envelopes through `barnabas.Client`, raw records with headers, and records nobody can read."""
+"""Invocations from any Kafka client: envelopes of `barnabas.Client`, raw records, and records nobody can read."""
 
 from __future__ import annotations
 

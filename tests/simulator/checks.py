@@ -14,6 +14,8 @@ from tests.simulator.places import NAMES, PARTITIONS, SHARDS, TOPIC_ID
 from tests.simulator.workload import KEYS, OBJECT, Expected, Root, outcome, unpack
 
 if TYPE_CHECKING:
+    from tests.simulator.world import World
+
 
 def check(world: World) -> None:
     """Raises Violation for the first promise that was broken."""
@@ -126,7 +128,7 @@ def _topic_order(world: World) -> dict[str, list[str]]:
 
 def _addressed(record: Any) -> Any:
     if raw.is_raw(record.headers):
-            found: Invocation = raw.parse_raw(
+        found: Invocation = raw.parse_raw(
             OBJECT,
             record.key,
             record.value,

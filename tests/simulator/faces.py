@@ -11,7 +11,6 @@ from random import Random
 from typing import Any
 
 from barnabas.log.port import OutRecord, Record, UndeliverableError
-from barnabas.store.keys import META
 from barnabas.store.memory import MemoryCore
 from barnabas.store.port import Applied, Commit, Refused, Shard, Taken
 
@@ -80,19 +79,11 @@ class WatchedStore(MemoryCore):
         return taken
 
     def commit(self, commit: Commit) -> Applied | Refused:
-        if not commit.ops and (refusal := self._refusal(commit)) is not None:
-            return refusal
         outcome = super().commit(commit)
         if isinstance(outcome, Applied) and commit.ops:
             self.commits += 1
             self._look_at(commit)
         return outcome
-
-    def _refusal(self, commit: Commit) -> Refused | None:
-        """A check of the next number is refused here. The shipped stores apply it as an empty commit (a reported
-        fault): the check of an owner whose store has fallen back by exactly one commit then hides the loss (F63)."""
-        number = int(self.read(commit.shard, ("HGET", META, "number")) or 0)
-        return Refused("number", number) if commit.number == number + 1 else None
 
     def _look_at(self, commit: Commit) -> None:
         lease, number = self._held[commit.shard]

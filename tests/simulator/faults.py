@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tests.simulator.events import write_request
 
 if TYPE_CHECKING:
+    from tests.simulator.member import Member
     from tests.simulator.world import World
 
 
@@ -59,12 +60,26 @@ def cut_line(world: World) -> bool:
     member = world.some(list(busy.values()))
     if member is None:
         return False
+    _cut(world, member)
+    return True
+
+
+def lose_reply(world: World) -> bool:
+    """A worker's connection breaks after the store has executed its commit, before it hears of it (F57)."""
+    busy = {id(one.member): one.member for one in world.answers if one.commits and not one.member.frozen}
+    member = world.some(list(busy.values()))
+    if member is None:
+        return False
+    _cut(world, member)
+    return True
+
+
+def _cut(world: World, member: Member) -> None:
     world.say(f"FAULT {member.name} loses its connection to the store")
     world.drop_requests(member, told=True)
     if world.random.random() < 0.5:
         for tenure in member.tenures.values():
             tenure.doubt(world.now)
-    return True
 
 
 def close_store(world: World) -> bool:

@@ -1,6 +1,7 @@
-"""A simulated worker process: it does with the real engines what `barnabas.worker` does (driver, loading, production, pressure),
-without an event loop. Where the world decides what happens next, things are left lying: batches handed over, requests on the
-wire, records given to a producer session, steps to be run.
+"""A simulated worker process: it does with the real engines what `barnabas.worker` does, without an event loop.
+
+Where the world decides what comes next, things are left lying: batches handed over, requests on the wire, records given
+to a producer session, steps to be run.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from barnabas.runtime.recovery import QUESTIONS
 from barnabas.runtime.shard import ShardEngine
 from barnabas.runtime.tenure import State, Tenure
 from barnabas.store import keys
-from barnabas.store.port import Shard, StoreUnavailable
+from barnabas.store.port import Query, Shard, StoreUnavailable
 from tests.simulator.faces import Place
 
 if TYPE_CHECKING:
@@ -261,7 +262,7 @@ class Member:
         match effect:
             case fx.LoadStates(names):
                 self._states_under_way[engine] = self._states_under_way.get(engine, 0) + 1
-                queries = [("HGETALL", keys.state(name)) for name in names]
+                queries: list[Query] = [("HGETALL", keys.state(name)) for name in names]
             case fx.LoadInvocation(live):
                 queries = [("HGET", keys.INPUTS, live.id), ("LRANGE", keys.journal(live.id), 0, -1)]
             case fx.Refill(key, count):

@@ -1,5 +1,7 @@
-"""Each rule of DESIGN.md 6 that is built, switched off: one small place of the engine, the store or the driver's part is replaced
-while a mutant is active. The shipped code knows nothing of it. The simulator must find what the rule is there against (F56).
+"""Each rule of DESIGN.md 6 that is built, switched off (F56).
+
+One small place of the engine, the store or the driver's part is replaced while a mutant is active; the shipped code
+knows nothing of it. The simulator must find what the rule is there against.
 """
 
 from __future__ import annotations
@@ -70,7 +72,7 @@ def _r2() -> list[Patch]:
 
 def _r3() -> list[Patch]:
     def again_under_its_lease(self: Tenure, commit: Commit, outcome: Any, now: int) -> None:
-        """No reply came: the ops go out again, under the lease that they had and the next number that the store would take."""
+        """No reply came: the ops go out again under their lease, with whatever number the store takes next."""
         ours = commit is self._flight and commit.ops and self.state is State.ACTIVE and self.engine is not None
         if ours and isinstance(outcome, StoreUnavailable):
             self._send(Commit(commit.shard, commit.lease, commit.number, commit.ops), now)

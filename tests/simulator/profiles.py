@@ -1,5 +1,6 @@
-"""Kinds of worlds: which faults happen how often, what programs run, how tight the limits are. All are part of the budget, and
-all must be clean with every rule on.
+"""Kinds of worlds: which faults happen how often, what programs run, how tight the limits are.
+
+All are part of the budget, and all must be clean with every rule on.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from dataclasses import dataclass, field
 from tests.simulator.workload import Mix
 
 PROGRAMS = {
-    "call": 5, "two": 2, "send": 5, "step": 3, "dice": 1, "sleep": 2, "mark": 2, "show": 2, "flaky": 1, "fail": 1, "big": 1,
+    "call": 5, "two": 2, "send": 5, "step": 3, "dice": 1, "sleep": 2, "mark": 2, "show": 2, "flaky": 1, "fail": 1,
+    "big": 1,
 }  # fmt: skip
 
 
@@ -29,7 +31,7 @@ class Profile:
 
 
 CRASHES = {"crash": 3, "crash_midway": 3, "freeze": 2, "rebalance": 3}
-LINES = {"cut_line": 4, "close_store": 1, "end_session": 4}
+LINES = {"cut_line": 3, "lose_reply": 2, "close_store": 1, "end_session": 4}
 
 PROFILES = {
     profile.name: profile
@@ -37,7 +39,7 @@ PROFILES = {
         Profile("calm", {"repeat": 1}, rate=0.02, events=150),
         Profile("crashes", CRASHES | LINES | {"repeat": 2}),
         Profile("groups", {"rebalance": 5, "freeze": 4, "cut_line": 2, "repeat": 1}, rate=0.08, members=3),
-        Profile("contest", {"rebalance": 5, "cut_line": 8}, rate=0.1),
+        Profile("contest", {"rebalance": 5, "cut_line": 6, "lose_reply": 3}, rate=0.1),
         Profile("lines", LINES | {"rebalance": 1, "crash": 1}, rate=0.1),
         Profile("leases", CRASHES | LINES, rate=0.12, kept_leases=2),
         Profile(
@@ -46,9 +48,18 @@ PROFILES = {
             limits={"queued": 1, "refill": 1}, max_active=2,
         ),
         Profile("fallback", {"fall_back": 3, "repeat": 1} | CRASHES | LINES, mix=Mix(PROGRAMS | {"dice": 4})),
-        Profile("deliveries", {"end_session": 6, "repeat": 1}, rate=0.15, mix=Mix(PROGRAMS | {"send": 12, "two": 6}, roots=(4, 7))),
-        Profile("reads", LINES | {"crash": 2, "repeat": 1}, mix=Mix({"mark": 5, "show": 3, "step": 1, "call": 1}, keys=2, looks=0.5)),
-        Profile("dice", {"fall_back": 4, "end_session": 1, "crash": 1}, rate=0.08, mix=Mix({"dice": 6, "call": 3, "send": 1})),
+        Profile(
+            "deliveries", {"end_session": 6, "repeat": 1}, rate=0.15,
+            mix=Mix(PROGRAMS | {"send": 12, "two": 6}, roots=(4, 7)),
+        ),
+        Profile(
+            "reads", LINES | {"crash": 2, "repeat": 1},
+            mix=Mix({"mark": 5, "show": 3, "step": 1, "call": 1}, keys=2, looks=0.5),
+        ),
+        Profile(
+            "dice", {"fall_back": 4, "end_session": 1, "crash": 1}, rate=0.08,
+            mix=Mix({"dice": 6, "call": 3, "send": 1}),
+        ),
         Profile("idle", {"fall_back": 3}, rate=0.02, events=260),
     )
 }  # fmt: skip

@@ -1,5 +1,7 @@
-"""P1-P6 over random worlds: the shipped engine under crashes, zombies, late and lost requests, dying producer sessions and a
-store that falls back (F1-F4, F9, F13, F19, F57-F59, F63, F64). `make simulate` runs the same for as long as you like.
+"""P1-P6 over random worlds (F1-F4, F9, F13, F19, F57-F59, F63, F64).
+
+The shipped engine under crashes, zombies, late and lost requests, dying producer sessions and a store that falls back.
+`make simulate` runs the same for as long as you like.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What the simulated workers run: handlers that interpret small random programs whose outcomes are known beforehand.
 
-A program is `[token, ops]`. Its result is `[token, results of its ops]`, so that a result of another call cannot pass for the
-right one. Exclusive handlers write down in their key's state when they begin and when they end. Handlers find the world in
-`scene`: only the checker's own notes go there, never anything that a later command depends on.
+A program is `[token, ops]`. Its result is `[token, results of its ops]`, so that a result of another call cannot pass
+for the right one. Exclusive handlers write down in their key's state when they begin and when they end. Handlers find
+the world in `scene`: only the checker's own notes go there, never anything that a later command depends on.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ async def _fail(ctx: Any, me: str, code: int) -> None:
     raise TerminalError("as planned", code)
 
 
-_OPS = {
+_OPS: dict[str, Any] = {
     "big": _big,
     "call": _call,
     "dice": _dice,
@@ -211,7 +211,7 @@ class Root:
 
 
 def roots_of(seed: int, mix: Mix) -> list[Root]:
-    """The requests of a world. Each comes from a generator of its own, so leaving one out does not change the others."""
+    """The requests of a world. Each comes from a generator of its own: leaving one out changes no other."""
     count = Random(f"{seed}/count").randint(*mix.roots)
     return [_root(number, Random(f"{seed}/{number}"), mix) for number in range(count)]
 
@@ -229,7 +229,7 @@ def _root(number: int, random: Random, mix: Mix) -> Root:
 
 
 def _program(random: Random, mix: Mix, token: str, level: int, depth: int, keyed: bool = False) -> Any:
-    """`level`: the highest key among those who wait for this one; calls only go to higher ones, so nobody waits in a circle."""
+    """`level`: the highest key among those who wait for this one; calls go to higher ones: no circles."""
     ops: list[Any] = []
     names = [name for name in mix.ops if keyed or name not in ("mark", "show")]
     for index in range(random.randint(0 if depth else 1, mix.length)):

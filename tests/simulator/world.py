@@ -1,4 +1,4 @@
-"""One simulated world: clients, workers, a log, a store, a clock, and one generator of chance that decides what comes next.
+"""One simulated world: clients, workers, a log, a store, a clock, and one generator of chance that decides.
 
 A run is a number of events under faults, then everything is mended and let run to its end, and `checks.py` looks at
 what is left. The same seed gives the same run; faults are numbered as they come up, so that shrinking can leave single
@@ -159,7 +159,7 @@ class World:
         return member
 
     def assign(self, shard: Shard, member: Member) -> None:
-        """The group has decided; its members hear of it when they get to it, the one that loses the shard maybe late."""
+        """The group has decided; its members hear of it when they get to it, the loser maybe late."""
         before = self.assigned.get(shard)
         if before is not None and not before.gone:
             if before is not member and self.random.random() < 0.4:

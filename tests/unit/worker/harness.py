@@ -1,4 +1,4 @@
-"""A worker inside the test's own loop: the shipped driver, loader, production and steps, on the log and the store in memory."""
+"""A worker in the test's own loop: the shipped driver, loader, production and steps, on a log and a store in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from barnabas import app
 from barnabas.contract import codec
 from barnabas.contract.ids import InvocationId, random_id
-from barnabas.contract.records import DeadLetter, Failure, Invocation, ReplyTo
+from barnabas.contract.records import DeadLetter, Invocation, ReplyTo
 from barnabas.contract.topics import TopicNames
 from barnabas.log.memory import MemoryConsumer, MemoryLog, MemoryProducerSession, MemoryReader
 from barnabas.log.port import Batch, OutRecord, Producer, ProducerEvents
@@ -57,7 +57,11 @@ class Cluster:
         payload = b"" if arg is None else json.dumps(arg).encode()
         invocation = Invocation(id_, service, handler, key, payload, {}, None, ReplyTo("client", id_))
         partition = InvocationId(id_).partition(self.partitions)
-        self.log.append(OutRecord(NAMES.invocations(service), partition, (key or "").encode(), codec.encode_invocation(invocation), None))
+        self.log.append(
+            OutRecord(
+                NAMES.invocations(service), partition, (key or "").encode(), codec.encode_invocation(invocation), None
+            )
+        )
         return id_
 
     def replies(self) -> dict[bytes, Any]:
@@ -81,7 +85,9 @@ class Cluster:
 class LocalWorker:
     """What `barnabas.worker.process.Worker` is, without servers. Its failure ends the test."""
 
-    def __init__(self, cluster: Cluster, limits: Limits | None = None, max_active: int = 1000, max_bytes: int = 64 << 20) -> None:
+    def __init__(
+        self, cluster: Cluster, limits: Limits | None = None, max_active: int = 1000, max_bytes: int = 64 << 20
+    ) -> None:
         self.cluster = cluster
         self.limits = limits or Limits()
         self.failure: BaseException | None = None
@@ -99,7 +105,7 @@ class LocalWorker:
             for definition in cluster.services.values():
                 for handler in definition.handlers.values():
                     handler.needs_task = True
-        loader.bind(driver.spawn, driver.between_turns, driver.touch)
+        loader.bind(driver.spawn, driver.between_turns, driver.touch, driver.halt_engine)
         driver.signals = self.signals = MemoryConsumer(cluster.log, self, loop, grouped=False)
         driver.group = self.group = MemoryConsumer(cluster.log, self, loop, grouped=True)
         self.pressure = Pressure(driver, self.group, NAMES, max_active, max_bytes)
@@ -122,7 +128,9 @@ class LocalWorker:
         return engine
 
     def live(self, id_: bytes) -> Live:
-        return next(t.engine.live[id_] for t in self.driver.tenures.values() if t.engine is not None and id_ in t.engine.live)
+        return next(
+            t.engine.live[id_] for t in self.driver.tenures.values() if t.engine is not None and id_ in t.engine.live
+        )
 
     def on_assigned(self, partitions: list[tuple[str, int]]) -> None:
         for topic, partition in partitions:

@@ -1,7 +1,7 @@
-"""Handlers that use asyncio: what they may do, and that replay, suspension and cancellation treat them as any other handler.
+"""Handlers that use asyncio: what they may do; replay, suspension and cancellation treat them as any other handler.
 
-In each of these the first invocation shows that the handler needs a task and the second one is a task from its beginning; both
-must come out the same, so every handler here is called twice (`both`).
+The first invocation shows that the handler needs a task, the second one is a task from its beginning. Both must be
+the same, so every handler here is called twice (`both`).
 """
 
 from __future__ import annotations
@@ -114,7 +114,9 @@ async def test_wait_for_ends_the_wait_and_not_the_call() -> None:
 async def test_gather_over_durable_futures() -> None:
     async def run(ctx: Context) -> Any:
         return await asyncio.gather(
-            ctx.run_typed("a", lambda: 1), ctx.service_call(other.handlers_["double"], arg=4), ctx.sleep(timedelta(milliseconds=5))
+            ctx.run_typed("a", lambda: 1),
+            ctx.service_call(other.handlers_["double"], arg=4),
+            ctx.sleep(timedelta(milliseconds=5)),
         )
 
     class other:  # noqa: N801
@@ -263,7 +265,7 @@ async def test_a_failed_attempt_of_a_task_is_tried_again() -> None:
 
 
 async def test_context_variables_are_the_handlers_own() -> None:
-    """F55 of PITFALLS: neither lost at a wait, nor seen by another handler, and a token can be given back after a wait."""
+    """PITFALLS 55: neither lost at a wait nor seen by others, and a token can be given back after a wait."""
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="nobody")
     in_steps: list[str] = []
 
@@ -341,7 +343,9 @@ async def test_a_gather_whose_results_were_all_there_before_the_crash() -> None:
     gate: list[int] = []
 
     async def run(ctx: Context) -> Any:
-        both = await asyncio.gather(ctx.generic_call("Other", "double", b"1"), ctx.generic_call("Other", "double", b"2"))
+        both = await asyncio.gather(
+            ctx.generic_call("Other", "double", b"1"), ctx.generic_call("Other", "double", b"2")
+        )
         gate.append(1)
         await ctx.sleep(timedelta(milliseconds=200))
         return [int(one) for one in both]
@@ -529,7 +533,11 @@ async def test_where_the_probe_is_not_taken_every_handler_is_a_task(monkeypatch:
     async def add(ctx: ObjectContext, value: int) -> Any:
         async with asyncio.timeout(5):
             ctx.set("sum", (await ctx.get("sum") or 0) + value)
-            return [await ctx.get("sum"), await ctx.run_typed("x", lambda: 1), int(await ctx.generic_call("Other", "double", b"2"))]
+            return [
+                await ctx.get("sum"),
+                await ctx.run_typed("x", lambda: 1),
+                int(await ctx.generic_call("Other", "double", b"2")),
+            ]
 
     cluster = Cluster(made, helper_service())
     async with working(cluster) as worker:

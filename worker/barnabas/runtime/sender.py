@@ -72,7 +72,10 @@ class Sender:
         self._add(topic, partition, letter.key, codec.encode_dead_letter(letter))
 
     def undeliverable(self, record: OutRecord, why: str) -> Call | None:
-        """Replace an outbox entry that can never be delivered by its dead letter; the call that it was, if it was one."""
+        """Replace an outbox entry that can never be delivered by its dead letter; the handler's call that it was, if it was one.
+
+        A client who waits for it is told (R16).
+        """
         value = record.value
         if record.topic == self.directory.names.dead_letters:
             value = None  # the dead letter itself is what does not fit: keep the fact, drop the bytes
@@ -81,6 +84,8 @@ class Sender:
         if place is None or place[1] != "invocations":
             return None
         invocation = codec.decode_invocation(record.value)
+        if invocation.reply_to is not None:
+            self.outcome(invocation.reply_to, invocation.id, None, undelivered(why))
         return None if invocation.caller is None else Call(invocation.id, invocation.caller)
 
     def _invocation(self, invocation: Invocation) -> None:
@@ -93,6 +98,11 @@ class Sender:
 
     def _add(self, topic: str, partition: int, key: bytes | None, value: bytes) -> None:
         self._outbox.add(OutRecord(topic, partition, key, value, None), self.take)
+
+
+def undelivered(why: str) -> Failure:
+    """What the caller of an invocation that can never be delivered gets."""
+    return Failure(500, f"the call could not be delivered: {why}")
 
 
 def partition_key(id_: bytes, key: str | None) -> str:

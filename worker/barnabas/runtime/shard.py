@@ -29,7 +29,7 @@ from barnabas.runtime.marks import Marks
 from barnabas.runtime.outbox import Outbox
 from barnabas.runtime.retries import Retry, of_invocation, of_step
 from barnabas.runtime.ring import Ring
-from barnabas.runtime.sender import Sender
+from barnabas.runtime.sender import Sender, undelivered
 from barnabas.runtime.state import KeyState, States
 from barnabas.runtime.timers import RETRY, Timers
 from barnabas.sdk.errors import TerminalError
@@ -207,8 +207,8 @@ class ShardEngine:
         self.run_ready()
 
     def _merge_journal(self, live: Live, stored: list[j.Entry]) -> None:
-        # What came while the journal was in the store alone may have been read back with it, all of it or the first of it. To go
-        # by its position and call would not do: a result from before the store fell back may lie further ahead already.
+        # What came while the journal was in the store alone may have been read back with it, all or the first of it. To
+        # go by position and call would not do: a result from before the store fell back may lie further ahead already.
         sealed, unsealed = live.journal[: live.journal_sealed], live.journal[live.journal_sealed :]
         read = next(n for n in range(len(sealed), -1, -1) if stored[len(stored) - n :] == sealed[:n])
         late = sealed[read:]
@@ -516,10 +516,14 @@ class ShardEngine:
             return
         self.counts["dead letters"] += 1
         call = self.sender.undeliverable(entry.record, why)
-        live = None if call is None else self.live.get(call.caller.id)
-        if call is not None and live is not None:
-            failure = [j.FAILURE, call.caller.position, call.id, 500, f"the call could not be delivered: {why}", {}]
-            self.notify(live, failure)
+        if call is None:
+            return
+        failure = undelivered(why)
+        live = self.live.get(call.caller.id)
+        if live is None:  # it was sent on for another shard, or its caller is over: then the signal finds nobody
+            self.sender.outcome(call.caller, call.id, None, failure)
+        else:
+            self.notify(live, [j.FAILURE, call.caller.position, call.id, failure.code, failure.message, {}])
             self.run_ready()
 
     def on_delivered(self, numbers: list[int]) -> None:
@@ -539,7 +543,7 @@ class ShardEngine:
         for live, since in list(self.waiting.items()):
             if too_many <= 0 and too_much <= 0 and self.now - since < self.limits.inactivity_ms:
                 break
-            held = live.hold > self.number  # a step's result waits for its commit: whoever delivers it needs the attempt
+            held = live.hold > self.number  # a step's result waits for its commit, and is delivered to the attempt
             if live.attempt is not None and not live.steps and not held and not live.attempt.running_code:
                 too_many -= 1
                 too_much -= len(live.payload)

@@ -38,7 +38,7 @@ SURE_MS = 1_000
 
 LEASE_BYTES = 12
 
-#: Assignments of this process, over all tenures: a shard that comes back must not take in what was fetched before it left (R17).
+#: Assignments of this process, over all tenures: a shard that comes back must not take what was fetched before (R17).
 _EPOCHS = itertools.count(1)
 
 

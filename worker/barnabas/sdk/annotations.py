@@ -5,6 +5,7 @@ Used when handlers are defined and when a step's return type picks its serde; ne
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import sys
@@ -31,7 +32,7 @@ def resolve(fn: Callable[..., Any], annotation: Any) -> Any:
     target: Any = inspect.unwrap(_function_of(fn))
     code = getattr(target, "__code__", None)
     closure = getattr(target, "__closure__", None) or ()
-    known = {name: cell.cell_contents for name, cell in zip(code.co_freevars, closure, strict=True)} if code else {}
+    known = _variables(code.co_freevars, closure or ()) if code else {}
     holder = types.SimpleNamespace(__annotations__={"it": annotation})
     try:
         return typing.get_type_hints(holder, getattr(target, "__globals__", {}), known, include_extras=True)["it"]
@@ -40,6 +41,15 @@ def resolve(fn: Callable[..., Any], annotation: Any) -> Any:
             f"an annotation of {getattr(target, '__qualname__', target)} cannot be resolved: {error}. Define the type "
             f"at the top level of the module, or leave `from __future__ import annotations` out of it"
         ) from error
+
+
+def _variables(names: tuple[str, ...], cells: tuple[types.CellType, ...]) -> dict[str, Any]:
+    """What a function sees of the functions around it. A variable that has no value yet is left out."""
+    known = {}
+    for name, cell in zip(names, cells, strict=True):
+        with contextlib.suppress(ValueError):
+            known[name] = cell.cell_contents
+    return known
 
 
 def return_annotation(action: Callable[..., Any]) -> Any:

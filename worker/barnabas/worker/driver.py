@@ -101,6 +101,12 @@ class Driver:
             tenure.halt()
             self.wake()
 
+    def halt_engine(self, engine: ShardEngine, why: str) -> None:
+        """As `halt`, for whoever knows the engine alone. One that is no longer in use is left."""
+        tenure = self.tenures.get(engine.shard)
+        if tenure is not None and tenure.engine is engine:
+            self.halt(tenure, why)
+
     def _end(self, tenure: Tenure) -> None:
         if tenure.engine is not None:
             self.steps.abandon(tenure.engine)

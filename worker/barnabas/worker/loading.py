@@ -23,7 +23,7 @@ from barnabas.runtime.intake import Intake, unpack_spilled
 from barnabas.runtime.shard import ShardEngine
 from barnabas.runtime.tenure import Tenure
 from barnabas.store import keys
-from barnabas.store.port import Query, Shard, Store, StoreUnavailable
+from barnabas.store.port import Query, Shard, Store, StoreCorrupt, StoreUnavailable
 
 log = logging.getLogger("barnabas.worker")
 
@@ -45,20 +45,23 @@ class Loader:
         self._spawn: Callable[[Any], None] = lambda _: None
         self._between_turns: Callable[[], AbstractContextManager[None]]
         self._touch: Callable[[ShardEngine], None]
+        self._halt: Callable[[ShardEngine, str], None]
 
     def bind(
         self,
         spawn: Callable[[Any], None],
         between_turns: Callable[[], AbstractContextManager[None]],
         touch: Callable[[ShardEngine], None],
+        halt: Callable[[ShardEngine, str], None],
     ) -> None:
         """How to run a coroutine, and how to enter engines from it."""
         self._spawn = spawn
         self._between_turns = between_turns
         self._touch = touch
+        self._halt = halt
 
     def holds_back(self, engine: ShardEngine | None) -> bool:
-        """Whether the next commit had better wait for a read: what waits for its state may well be finished in that commit."""
+        """Whether the next commit had better wait for a read: what waits for its state may be finished in that commit."""
         return engine is not None and engine in self._states_under_way
 
     def ask(self, tenure: Tenure, effect: fx.LoadStates | fx.LoadInvocation | fx.Refill) -> None:
@@ -78,7 +81,11 @@ class Loader:
 
     async def _answer(self, questions: list[_Question]) -> None:
         asked = [(one.engine.shard, query) for one in questions for query in one.queries()]
-        answers = iter(await self._read(asked, questions))
+        try:
+            answers = iter(await self._read(asked, questions))
+        except StoreCorrupt as error:
+            self._separate(questions, error)
+            return
         refills: list[tuple[_Question, list[bytes]]] = []
         with self._between_turns():
             for one in questions:
@@ -94,6 +101,19 @@ class Loader:
                 self._touch(one.engine)
         for one, packed in refills:
             self._spawn(self._refill(one, packed))
+
+    def _separate(self, questions: list[_Question], error: StoreCorrupt) -> None:
+        """One of the questions met something that is not ours. Stop the shard that asked it, and no other."""
+        by_engine: dict[ShardEngine, list[_Question]] = {}
+        for one in questions:
+            by_engine.setdefault(one.engine, []).append(one)
+        if len(by_engine) == 1:
+            [engine] = by_engine
+            self._states_under_way.pop(engine, None)
+            self._halt(engine, str(error))
+            return
+        for mine in by_engine.values():
+            self._spawn(self._answer(mine))
 
     def _loaded_states(self, engine: ShardEngine, states: dict[str, dict[bytes, bytes]]) -> None:
         left = self._states_under_way[engine] - 1
@@ -114,7 +134,7 @@ class Loader:
                 await asyncio.sleep(AGAIN_SECONDS)
 
     async def _refill(self, one: _Question, packed: list[bytes]) -> None:
-        """Hand spilled work back; records that the store does not have are in Kafka, where they have been all the time."""
+        """Hand spilled work back; records that the store does not have are in Kafka, where they were all the time."""
         assert isinstance(one.effect, fx.Refill)
         entries = [unpack_spilled(entry) for entry in packed]
         elsewhere = [entry.offset for entry in entries if entry.record is None]
@@ -164,6 +184,9 @@ class Loader:
                     log.warning("cannot look up ids, trying again: %s", error)
                     await asyncio.sleep(AGAIN_SECONDS)
                     continue
+                except StoreCorrupt as error:
+                    self._halt(engine, str(error))
+                    break
                 known.update(id_ for id_, value in zip(ids, values, strict=True) if value is not None)
             waiting.popleft()
             if not engine.closed:

@@ -109,7 +109,7 @@ class Worker:
             for definition in self._app.services.values():
                 for handler in definition.handlers.values():
                     handler.needs_task = True
-        loader.bind(driver.spawn, driver.between_turns, driver.touch)
+        loader.bind(driver.spawn, driver.between_turns, driver.touch, driver.halt_engine)
         topics = [self._names.invocations(name) for name in self._app.services]
         driver.signals = signals = AssignedConsumer(kafka, self, loop)
         driver.group = group = GroupConsumer(kafka, topics, self, loop)
