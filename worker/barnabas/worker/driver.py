@@ -290,6 +290,10 @@ class Driver:
                 if engine is not None and engine.closed:
                     self.steps.abandon(engine)
                 self._touched.add(tenure)
+            if any(isinstance(outcome, StoreUnavailable) for outcome in outcomes):
+                for tenure in self.tenures.values():  # taken again at reconnect, not at their next commit (R4)
+                    tenure.doubt(now)
+                self.wake()
         self._schedule()
 
     async def _take(self, tenure: Tenure, lease: bytes) -> None:
@@ -323,7 +327,6 @@ class Driver:
 
     def _on_step_done(self, engine: ShardEngine, step: Step, raw: bytes | None, error: BaseException | None) -> None:
         with self.between_turns():
-            engine.now = self._clock()
             engine.on_step_done(step, raw, error)
         self.touch(engine)
 
@@ -338,6 +341,7 @@ class Driver:
             self.touch(engine)
 
     def _on_undeliverable(self, engine: ShardEngine, number: int, why: str) -> None:
+        self._tell_time()
         with self.current_task.is_probe():
             engine.on_undeliverable(number, why)
         self.touch(engine)
@@ -350,8 +354,15 @@ class Driver:
     # -- tasks
 
     def between_turns(self) -> AbstractContextManager[None]:
-        """Let engines work from inside one of our tasks: handlers must not see that task as theirs."""
+        """Let engines work from inside one of our tasks, at the right time; handlers must not see that task as theirs."""
+        self._tell_time()
         return self.current_task.is_probe_instead()
+
+    def _tell_time(self) -> None:
+        now = self._clock()
+        for tenure in self.tenures.values():
+            if tenure.engine is not None:
+                tenure.engine.now = now
 
     def drain(self) -> None:
         """Take no new work, begin nothing that waits; results of what runs still come in."""
