@@ -21,6 +21,7 @@ _COMMIT = (
 )
 _META = re.compile(rb"\{[^{}]+\}:meta")
 _MOST = 1 << 20
+_PAUSE_SECONDS = 0.02
 
 
 class Fault(Enum):
@@ -114,8 +115,7 @@ class Proxy:
             answers.cancel()
             await asyncio.gather(answers, return_exceptions=True)
             self._open -= ours
-            for one in ours:
-                one.close()
+            await _closed(*ours)
 
     async def _requests(
         self,
@@ -130,6 +130,7 @@ class Proxy:
                 to_server.write(request)
                 await to_server.drain()
                 continue
+            request += await _rest(reader)
             struck = Struck(fault)
             if fault is Fault.REPLY_LOST:
                 answers.cancel()  # nobody passes the reply on
@@ -158,11 +159,13 @@ class Proxy:
     async def _applied(self, request: bytes) -> None:
         """The server reads connections in turn: once it has answered on another one twice, it has run this."""
         reader, writer = await asyncio.open_connection(*self._target)
-        for _ in range(2):
-            writer.write(b"PING\r\n")
-            await reader.readline()
-            await asyncio.sleep(0.02)
-        writer.close()
+        try:
+            for _ in range(2):
+                writer.write(b"PING\r\n")
+                await reader.readline()
+                await asyncio.sleep(0.02)
+        finally:
+            await _closed(writer)
 
     async def _send_late(self, request: bytes, struck: Struck) -> None:
         """Only once the worker has taken these shards again and commits to them."""
@@ -170,9 +173,32 @@ class Proxy:
         self._late.append((set(_META.findall(request)), taken_again))
         await taken_again.wait()
         reader, writer = await asyncio.open_connection(*self._target, limit=_MOST)
-        writer.write(request)
-        struck.late_reply = await reader.read(_MOST)
+        try:
+            writer.write(request)
+            struck.late_reply = await reader.read(_MOST)
+        finally:
+            await _closed(writer)
+
+
+async def _rest(reader: asyncio.StreamReader) -> bytes:
+    """What belongs to the same round trip: the worker says nothing more before it is answered."""
+    rest = b""
+    with suppress(TimeoutError):
+        while True:
+            async with asyncio.timeout(_PAUSE_SECONDS):
+                more = await reader.read(_MOST)
+            if not more:
+                break
+            rest += more
+    return rest
+
+
+async def _closed(*writers: asyncio.StreamWriter) -> None:
+    for writer in writers:
         writer.close()
+    for writer in writers:
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

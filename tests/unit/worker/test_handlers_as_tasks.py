@@ -17,8 +17,12 @@ from typing import Any
 import pytest
 
 from barnabas import Context, ObjectContext, Service, TerminalError, VirtualObject
+from barnabas.contract import codec
+from barnabas.contract.records import Signal, SignalKind
+from barnabas.log.port import OutRecord
 from barnabas.runtime import live as statuses
-from tests.unit.worker.harness import Cluster, LocalWorker, until, working
+from barnabas.runtime.futures import JournalFuture
+from tests.unit.worker.harness import NAMES, Cluster, LocalWorker, until, working
 
 
 def helper_service() -> Service:
@@ -354,33 +358,46 @@ async def test_a_gather_whose_results_were_all_there_before_the_crash() -> None:
 
 
 async def test_a_branch_whose_result_stands_behind_the_last_command_of_another_branch() -> None:
-    """The other one never waits again, and still the replay must go on to that result."""
+    """The other one never waits again and nothing more arrives, and still the replay must go on to that result."""
+    committed: list[int] = []
 
     async def quick(ctx: Context) -> None:
-        await ctx.run_typed("quick", lambda: 1)
         ctx.generic_send("Other", "double", b"1")
 
     async def slow(ctx: Context) -> int:
         value = int(await ctx.generic_call("Other", "slow", b"7"))
-        gate.append(1)
-        await ctx.sleep(timedelta(milliseconds=100))
+        committed.append(value)
+        if len(committed) == 1:
+            await asyncio.sleep(60)  # until the crash
         return value
-
-    gate: list[int] = []
 
     async def run(ctx: Context) -> Any:
         return (await asyncio.gather(slow(ctx), quick(ctx)))[0]
 
-    assert await replayed(run, lambda worker, id_: bool(gate) and waits(worker, id_)) == 7
+    def ready(worker: LocalWorker, id_: bytes) -> bool:
+        return bool(committed) and worker.live(id_).dirty <= worker.engine("Svc").number
+
+    assert await replayed(run, ready) == 7
 
 
-async def test_a_result_that_arrives_before_the_task_has_begun_again_is_kept() -> None:
-    """R9: an attempt that has not replayed its calls yet still expects their results."""
+def answer(cluster: Cluster, call: JournalFuture[Any], result: bytes) -> None:
+    """The end of a call that a handler of `Svc` made."""
+    id_ = call.attempt.live.id
+    signal = Signal(SignalKind.COMPLETION, id_, call.position, call.call_id, result)
+    cluster.log.append(OutRecord(NAMES.signals("Svc"), 0, b"", codec.encode_signal(signal), None))
+
+
+async def test_a_result_that_arrives_before_the_replay_has_come_to_its_call_is_kept() -> None:
+    """R9."""
+    gate = asyncio.Event()
+    gate.set()
+    calls: list[Any] = []
 
     async def run(ctx: Context) -> Any:
-        await asyncio.sleep(0.01)
-        one, two = ctx.generic_call("Other", "slow", b"1"), ctx.generic_call("Other", "slow", b"2")
-        return [int(await two), int(await one)]
+        await gate.wait()
+        await asyncio.sleep(0)
+        calls[:] = [ctx.generic_call("Other", "never", b""), ctx.generic_call("Other", "never", b"")]
+        return [int(await one) for one in calls]
 
     cluster = cluster_of(run)
     async with working(cluster) as worker:
@@ -388,8 +405,15 @@ async def test_a_result_that_arrives_before_the_task_has_begun_again_is_kept() -
         await until(lambda: waits(worker, id_), "the calls")
         engine = worker.engine("Svc")
         live = engine.live[id_]
-        engine._suspend(live)  # as `tidy` does with one that has waited long
-        assert await cluster.result(id_) == [2, 1]
+        gate.clear()
+        engine._suspend(live)
+        one, two = calls
+        answer(cluster, one, b"1")
+        await until(lambda: live.attempt is not None, "the replay")
+        answer(cluster, two, b"2")
+        await until(lambda: engine.next_signal == 2, "the second result")
+        gate.set()
+        assert await cluster.result(id_) == [1, 2]
         assert engine.counts["results dropped"] == 0
 
 
@@ -467,23 +491,26 @@ async def test_a_task_that_waits_for_something_foreign_is_cancelled_when_its_sha
 async def test_a_difference_in_a_branch_that_nobody_waits_for_fails_the_attempt() -> None:
     version = [0]
 
-    async def bg(ctx: Context) -> None:
+    async def branch(ctx: Context) -> None:
+        await asyncio.sleep(0.005)
         ctx.generic_send("Other", "double" if version[0] == 0 else "slow", b"1")
 
     kept: list[Any] = []
 
     async def run(ctx: Context) -> None:
-        await asyncio.sleep(0)
-        task = asyncio.create_task(bg(ctx))
+        task = asyncio.create_task(branch(ctx))
         task.add_done_callback(lambda one: one.cancelled() or one.exception())
         kept.append(task)
-        await asyncio.sleep(0)
         await ctx.sleep(timedelta(days=1))
+
+    def sent(worker: LocalWorker, id_: bytes) -> bool:
+        engine = worker.engine("Svc")
+        return bool(kept) and kept[0].done() and engine.live[id_].dirty <= engine.number
 
     cluster = cluster_of(run)
     async with working(cluster) as worker:
         id_ = cluster.call("Svc", "run")
-        await until(lambda: waits(worker, id_), "the wait")
+        await until(lambda: bool(kept) and sent(worker, id_), "the message")
     version[0] = 1
     async with working(cluster) as worker:
         await until(lambda: failed(worker, id_), "the failure")
@@ -491,8 +518,9 @@ async def test_a_difference_in_a_branch_that_nobody_waits_for_fails_the_attempt(
 
 
 async def test_a_step_that_was_under_way_when_the_attempt_failed_is_not_run_again() -> None:
+    """Also if it ends after the next attempt has begun and before that comes to the step."""
     ran: list[str] = []
-    release = asyncio.Event()
+    release, go = asyncio.Event(), asyncio.Event()
     tries: list[int] = []
 
     async def action() -> int:
@@ -501,18 +529,24 @@ async def test_a_step_that_was_under_way_when_the_attempt_failed_is_not_run_agai
         return 4
 
     async def run(ctx: Context) -> int:
-        await asyncio.sleep(0)
-        future = ctx.run_typed("x", action)
         tries.append(1)
+        if len(tries) > 1:
+            await go.wait()
+        future = ctx.run_typed("x", action)
         if len(tries) == 1:
             await asyncio.sleep(0.01)
             raise ValueError("the attempt fails, the step goes on")
-        release.set()
         return await future
 
     cluster = cluster_of(run)
-    async with working(cluster):
-        assert await cluster.result(cluster.call("Svc", "run")) == 4
+    async with working(cluster) as worker:
+        id_ = cluster.call("Svc", "run")
+        await until(lambda: len(tries) == 2, "the second attempt")
+        engine = worker.engine("Svc")
+        release.set()
+        await until(lambda: not engine.live[id_].steps and engine.live[id_].dirty <= engine.number, "the result")
+        go.set()
+        assert await cluster.result(id_) == 4
     assert ran == ["x"]
 
 

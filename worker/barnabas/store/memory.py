@@ -63,8 +63,8 @@ class MemoryCore:
         number = int(meta.get(b"number", b"0"))
         if meta.get(b"lease") != commit.lease:
             return Refused("lease", number)
-        if not commit.ops:  # a check: one that were counted as a commit would hide a store that fell back by one
-            return _APPLIED if commit.number == number else Refused("number", number)
+        if not commit.ops and commit.number == number:
+            return _APPLIED
         if not commit.ops or commit.number != number + 1:
             return Refused("number", number)
         ops = [forms.op(op) for op in commit.ops]

@@ -20,7 +20,7 @@ from barnabas.runtime import effects as fx
 from barnabas.runtime.live import Step
 from barnabas.runtime.recovery import QUESTIONS
 from barnabas.runtime.shard import ShardEngine
-from barnabas.runtime.tenure import State, Tenure
+from barnabas.runtime.tenure import LINGER_MS, State, Tenure
 from barnabas.store.port import Applied, Commit, Refused, Shard, Store, StoreCorrupt, StoreUnavailable
 from barnabas.worker.current_task import CurrentTask
 from barnabas.worker.failpoints import Failpoints
@@ -59,7 +59,9 @@ class Driver:
         self.current_task = CurrentTask(self._loop)
         self._context = contextvars.copy_context()  # of every turn, whoever asked for it
         self._failpoints = failpoints = Failpoints()
-        self.production = Production(open_session, self._start_over, self._on_undeliverable, self.touch, failpoints)
+        self.production = Production(
+            open_session, self._start_over, self._on_undeliverable, self.touch_later, failpoints
+        )
         self.steps = StepRunner(step_threads, self._on_step_done, self._is_sure, self._put_off, failpoints, fail)
         self._inbox: list[Batch] = []
         self._touched: set[Tenure] = set()  # for the next turn
@@ -67,6 +69,7 @@ class Driver:
         self._backlog = 0
         self._scheduled = False
         self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._last_tidy = 0
         self.after_turn: Callable[[], None] = lambda: None
@@ -127,6 +130,14 @@ class Driver:
             self._touched.add(tenure)
             self._schedule()
 
+    def touch_later(self, engine: ShardEngine) -> None:
+        """Have a turn look at this engine's shard within a moment: nobody waits for it."""
+        tenure = self.tenures.get(engine.shard)
+        if tenure is not None and tenure.engine is engine:
+            due = self._clock() + LINGER_MS
+            self._due[tenure] = min(due, self._due.get(tenure, due))
+            self._set_alarm()
+
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
@@ -183,7 +194,7 @@ class Driver:
         for read in reads:
             self.spawn(read)
         self._loader.flush()
-        self._set_alarm(now)
+        self._set_alarm()
 
     def _take_in(self, batch: Batch, now: int) -> None:
         place = self._names.service_of(batch.topic)
@@ -208,17 +219,28 @@ class Driver:
         engine.now = now
         decoded = intake.read(batch.records)
         if engine.lanes.spilled or self._loader.looks_up(engine):
-            self._loader.look_up(engine, intake, decoded)  # in order, after the store has said which of the ids it knows
+            self._loader.look_up(
+                engine, intake, decoded
+            )  # in order, after the store has said which of the ids it knows
         else:
             intake.on_invocations(decoded)
 
-    def _set_alarm(self, now: int) -> None:
+    def _set_alarm(self) -> None:
+        """Have a turn when the first shard is due. An alarm that rings too early does no harm, so it is seldom set anew."""
+        if not self._due:
+            return
+        due = min(self._due.values())
         if self._alarm is not None:
+            if self._alarm_at <= due:
+                return
             self._alarm.cancel()
-            self._alarm = None
-        if self._due:
-            delay = max(0, min(min(self._due.values()) - now, TIDY_SECONDS * 1000)) / 1000
-            self._alarm = self._loop.call_later(delay, self._schedule)
+        self._alarm_at = due
+        delay = max(0, min(due - self._clock(), TIDY_SECONDS * 1000)) / 1000
+        self._alarm = self._loop.call_later(delay, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._schedule()
 
     def _note_due(self, tenure: Tenure) -> None:
         due = tenure.next_due()
@@ -261,9 +283,19 @@ class Driver:
         assert self.group is not None
         assert self.signals is not None
         log.info("owning %s from invocations %s, signals %s", shard, invocations, signals)
-        self.signals.read_from(Position(self._names.signals(shard.service), shard.partition, BEGINNING if signals is None else signals), epoch)
+        self.signals.read_from(
+            Position(self._names.signals(shard.service), shard.partition, BEGINNING if signals is None else signals),
+            epoch,
+        )
         if not self.stopping:
-            self.group.read_from(Position(self._names.invocations(shard.service), shard.partition, BEGINNING if invocations is None else invocations), epoch)
+            self.group.read_from(
+                Position(
+                    self._names.invocations(shard.service),
+                    shard.partition,
+                    BEGINNING if invocations is None else invocations,
+                ),
+                epoch,
+            )
 
     def _stop_reading(self, shard: Shard) -> None:
         assert self.group is not None

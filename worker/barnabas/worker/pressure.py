@@ -7,6 +7,8 @@ hysteresis: intake resumes at half of what made it pause. Called by the driver a
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 
 from barnabas.contract.topics import TopicNames
 from barnabas.log.port import Consumer
@@ -16,21 +18,39 @@ from barnabas.worker.driver import Driver
 log = logging.getLogger("barnabas.worker")
 
 
+#: How often the load is looked at while nothing is held back.
+LOOK_SECONDS = 0.01
+
+
 class Pressure:
     """Pauses and resumes the intake of invocations of this process."""
 
-    def __init__(self, driver: Driver, group: Consumer, names: TopicNames, max_active: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        group: Consumer,
+        names: TopicNames,
+        max_active: int,
+        max_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._driver = driver
+        self._clock = clock
         self._group = group
         self._names = names
         self._max_active = max_active
         self._max_bytes = max_bytes
         self._paused: dict[tuple[str, int], int] = {}  # by the assignment that was paused: a new one begins unpaused
         self._holding = False
+        self._looked_at = 0.0
         self.pauses = 0
 
     def adjust(self) -> None:
-        """Look at the load and hold back or let go."""
+        """Look at the load, now and then, and hold back or let go."""
+        now = self._clock()
+        if not self._paused and now - self._looked_at < LOOK_SECONDS:
+            return
+        self._looked_at = now
         active, held = 0, self._driver.backlog_bytes
         tenures = self._driver.tenures
         for tenure in tenures.values():

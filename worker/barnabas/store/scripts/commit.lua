@@ -25,9 +25,7 @@ if found[3] then return redis.error_reply('CORRUPT ' .. found[3]) end
 if found[1] ~= ARGV[1] then return {'lease', number} end
 
 local ops = cmsgpack.unpack(ARGV[4])
-if #ops == 0 then -- a check: one that were counted as a commit would hide a store that fell back by one
-  return {ARGV[2] == number and 'applied' or 'number', number}
-end
+if #ops == 0 and ARGV[2] == number then return {'applied', number} end
 -- a check that is one ahead is no commit: it would hide that the store fell back by that one
 if #ops == 0 or tonumber(ARGV[2]) ~= tonumber(number) + 1 then return {'number', number} end
 
