@@ -353,7 +353,7 @@ def test_intake_is_held_back_at_a_limit_and_let_go_at_half_of_it() -> None:
     from barnabas.worker.pressure import Pressure
 
     load, group = Load(), Group()
-    pressure = Pressure(load, group, NAMES, max_active=10, max_bytes=1000, clock=count().__next__)  # type: ignore[arg-type]
+    pressure = Pressure(load, group, NAMES, max_active=10, max_bytes=1000, clock=count(1).__next__)  # type: ignore[arg-type]
     for active in (9, 10, 9, 5, 4, 9, 10):
         load.active = active
         pressure.adjust()
@@ -365,7 +365,7 @@ def test_bytes_hold_intake_back_too() -> None:
     from barnabas.worker.pressure import Pressure
 
     load, group = Load(), Group()
-    pressure = Pressure(load, group, NAMES, max_active=10, max_bytes=1000, clock=count().__next__)  # type: ignore[arg-type]
+    pressure = Pressure(load, group, NAMES, max_active=10, max_bytes=1000, clock=count(1).__next__)  # type: ignore[arg-type]
     load.held_bytes, load.backlog_bytes = 600, 399
     pressure.adjust()
     assert group.calls == []
@@ -379,7 +379,7 @@ def test_a_shard_that_is_read_from_anew_is_held_back_again() -> None:
     from barnabas.worker.pressure import Pressure
 
     load, group = Load(), Group()
-    pressure = Pressure(load, group, NAMES, max_active=1, max_bytes=1000, clock=count().__next__)  # type: ignore[arg-type]
+    pressure = Pressure(load, group, NAMES, max_active=1, max_bytes=1000, clock=count(1).__next__)  # type: ignore[arg-type]
     load.active = 5
     pressure.adjust()
     pressure.adjust()
@@ -392,7 +392,7 @@ def test_a_shard_that_is_not_held_reads_nothing() -> None:
     from barnabas.worker.pressure import Pressure
 
     load, group = Load(), Group()
-    pressure = Pressure(load, group, NAMES, max_active=1, max_bytes=1000, clock=count().__next__)  # type: ignore[arg-type]
+    pressure = Pressure(load, group, NAMES, max_active=1, max_bytes=1000, clock=count(1).__next__)  # type: ignore[arg-type]
     load.state = State.WAITING
     pressure.adjust()
     load.state = State.ACTIVE

@@ -326,7 +326,7 @@ class Driver:
                 for tenure in self.tenures.values():  # taken again at reconnect, not at their next commit (R4)
                     tenure.doubt(now)
                 self.wake()
-        self._schedule()
+            self._work()  # now, not in a turn to come: what was committed is waited for
 
     async def _take(self, tenure: Tenure, lease: bytes) -> None:
         try:
