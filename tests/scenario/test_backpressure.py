@@ -78,7 +78,7 @@ async def test_memory_stays_flat_while_200_000_records_wait_for_1000_sleeping_ke
     _, half, _, whole = memory
     await store.aclose()
     with capsys.disabled():
-        print(f"\nR11: worker's memory with 100,000 records waiting {half:.0f} MB, with 200,000 {whole:.0f} MB")
+        print(f"\nR11: worker's memory with 100,000 records waiting {half:.0f} MB, with 200,000 {whole:.0f} MB")  # noqa: T201
     assert whole < half * 1.1 + 10
 
 

@@ -1,10 +1,10 @@
 """One session of an idempotent producer on librdkafka. Opened by the outbox's shell, which opens another at its end.
 
-Who serves the delivery reports: the loop, every few milliseconds while something is on its way. librdkafka's Python binding
-takes the interpreter's lock once a report, so a thread that serves thousands of them beside a busy loop waits up to 5 ms for
-each (measured: 46,000 of 60,000 reports behind, against 180 when the loop serves them), and for a single one waking the
-thread and then the loop costs more than all the rest (measured: 0.2 ms of processor time). Nobody waits for a report: it
-only lets an entry leave the outbox.
+Who serves the delivery reports: the loop, every few milliseconds while something is on its way. librdkafka's Python
+binding takes the interpreter's lock once a report, so a thread that serves thousands of them beside a busy loop waits
+up to 5 ms for each (measured: 46,000 of 60,000 reports behind, against 180 when the loop serves them), and for a single
+one waking the thread and then the loop costs more than all the rest (measured: 0.2 ms of processor time). Nobody waits
+for a report: it only lets an entry leave the outbox.
 """
 
 from __future__ import annotations

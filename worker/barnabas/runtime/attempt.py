@@ -1,13 +1,14 @@
 """One attempt of one invocation: the handler's coroutine, driven by its journal.
 
-The shard makes an attempt, calls `begin`, and later `deliver` for each notification. Both run the handler as far as it can
-get and return what came of it: `Finished`, `Crashed`, or None while it waits. Nothing here does I/O: what a command needs of
-the outside (an outbox entry, a timer, a step to run) it asks of the `Host`, which is the shard.
+The shard makes an attempt, calls `begin`, and later `deliver` for each notification. Both run the handler as far as it
+can get and return what came of it: `Finished`, `Crashed`, or None while it waits. Nothing here does I/O: what a command
+needs of the outside (an outbox entry, a timer, a step to run) it asks of the `Host`, which is the shard.
 
-A handler that only awaits durable things is driven by `coro.send(None)`, without a task. When a foreign object comes out of
-`send` (a handler that awaits asyncio's own things), an asyncio task takes the coroutine over where it stands. Code that wants the
-running task itself (`asyncio.timeout`, anyio) uses the probe that stands there meanwhile, which raises `NeedsTask`: the attempt is
-`Replaced` by another one, a task from its beginning. Either way every later attempt of that handler is a task from its beginning.
+A handler that only awaits durable things is driven by `coro.send(None)`, without a task. When a foreign object comes
+out of `send` (a handler that awaits asyncio's own things), an asyncio task takes the coroutine over where it stands.
+Code that wants the running task itself (`asyncio.timeout`, anyio) uses the probe that stands there meanwhile, which
+raises `NeedsTask`: the attempt is `Replaced` by another one, a task from its beginning. Either way every later attempt
+of that handler is a task from its beginning.
 """
 
 from __future__ import annotations
@@ -67,11 +68,12 @@ class NeedsTask(BaseException):
 class TaskProbe:
     """Stands where the current task would be while handlers are driven by hand (the driver enters it).
 
-    Being there is enough for code that only asks whether asyncio runs (sniffio); any use of it means that a real task is wanted.
+    Being there is enough for code that only asks whether asyncio runs (sniffio); any use of it means that a real task
+    is wanted.
     """
 
     def get_name(self) -> str:
-        """From Python 3.12 on every log record asks the current task for its name: ours too, and a log line needs no task."""
+        """From Python 3.12 on every log record asks the current task for its name; a log line needs no task."""
         return "barnabas"
 
     def __hash__(self) -> int:
@@ -87,12 +89,14 @@ class Host(Protocol):
     now: int
 
     def wake(self) -> None:
-        """Something happened outside of a turn of the driver, in a task's code: `now` is brought up to date, a commit will follow."""
+        """A task's code is at work outside of a turn of the driver: bring `now` up to date, have a turn soon."""
 
     def journaling(self, live: Live, quiet: bool) -> None:
         """Its journal is about to grow by a command. TerminalError if it must not."""
 
-    def message(self, live: Live, issued: j.Entry, position: int, payload: bytes, headers: dict[str, str] | None) -> None:
+    def message(
+        self, live: Live, issued: j.Entry, position: int, payload: bytes, headers: dict[str, str] | None
+    ) -> None:
         """Put the call or send that was just journaled at `position` into the outbox."""
 
     def start_step(self, step: Step) -> None:
@@ -178,7 +182,9 @@ class Attempt:
         try:
             try:
                 self._coro = start(self.handler, self._make_context(self), self.live.payload)
-            except Exception as error:  # no input for it; or what a handler raises that is a plain function around a coroutine
+            except (
+                Exception
+            ) as error:  # no input for it; or what a handler raises that is a plain function around a coroutine
                 return self._failed(error)
             return self._advance()
         finally:
@@ -202,7 +208,7 @@ class Attempt:
 
     @property
     def running_code(self) -> bool:
-        """Whether the handler may be at work outside of our hands right now (as a task that waits for something foreign)."""
+        """Whether the handler may be at work outside of our hands: as a task that waits for something foreign."""
         if self._task is None:
             return False
         return not self._waiters or any(waiter.done() for waiter in self._waiters)
@@ -224,7 +230,8 @@ class Attempt:
     # -- called by the context
 
     def command(self, issued: j.Entry, quiet: bool = False) -> tuple[j.Entry, bool]:
-        """Journal a command, or find it in the journal. Returns the entry that counts, and whether it is a replayed one.
+        """Journal a command, or find it in the journal. Returns the entry that counts, and whether it is a replayed
+        one.
 
         `quiet`: it need not be stored before what follows from it (a step's command is stored with its result).
         """
@@ -243,7 +250,8 @@ class Attempt:
             if not j.same_command(recorded, issued):
                 raise self._differs(j.describe(recorded), j.describe(issued))
             if self._task is not None:
-                # Another branch of the handler may wait for what comes next in the journal, while this one never waits again.
+                # Another branch of the handler may wait for what comes next in the journal, while this one never waits
+                # again.
                 asyncio.get_running_loop().call_soon(self._catch_up)
             return recorded, True
         self.host.journaling(self.live, quiet)
@@ -292,7 +300,10 @@ class Attempt:
         return position <= ahead
 
     def drives(self, future: JournalFuture[Any]) -> bool:
-        """The handler is about to wait for this. True: driven by hand, hand the future out; False: as a task, see `waiting`."""
+        """The handler is about to wait for this.
+
+        True: driven by hand, hand the future out; False: as a task, see `waiting`.
+        """
         self._check_in_hand()
         if self._task is not None:
             return False
@@ -310,7 +321,10 @@ class Attempt:
             self._waiters.discard(waiter)
 
     def _check_in_hand(self) -> None:
-        """Raise if the handler is over. One that is driven by hand becomes a task when a task that it started uses its context."""
+        """Raise if the handler is over.
+
+        One that is driven by hand becomes a task when a task that it started uses its context.
+        """
         if self.over:
             raise SuspendedException
         if self._task is not None:
@@ -321,7 +335,7 @@ class Attempt:
             self.host.task_over(self.live, self, None)
 
     def crash(self, error: BaseException) -> SdkInternalBaseException:
-        """Note an error that must end the attempt even if the handler swallows it; the caller raises what this returns."""
+        """Note an error that ends the attempt even if the handler swallows it; the caller raises what this returns."""
         self._crash = error
         self.over = True
         if self._task is not None:  # it may have been noticed in a branch that nobody waits for
@@ -366,7 +380,10 @@ class Attempt:
         return None
 
     def _apply(self, entry: j.Entry) -> None:
-        """Complete the future that the notification is for. One that fits nothing is ignored: its call was another's (R9)."""
+        """Complete the future that the notification is for.
+
+        One that fits nothing is ignored: its call was another's (R9).
+        """
         future = self._open.get(entry[1])
         if future is None or future.call_id != entry[2]:
             return
@@ -413,8 +430,9 @@ class Attempt:
     def _differs(self, recorded: str, issued: str) -> SdkInternalBaseException:
         return self.crash(
             NonDeterminismError(
-                f"{self.live.service}/{self.live.handler}: at position {self.position} the journal has '{recorded}', but the "
-                f"handler now does '{issued}'. The code has changed, or depends on something that is not in the journal."
+                f"{self.live.service}/{self.live.handler}: at position {self.position} the journal has '{recorded}', "
+                f"but the handler now does '{issued}'. The code has changed, or depends on something that is not in the "
+                f"journal."
             )
         )
 
@@ -453,7 +471,7 @@ class Attempt:
 
 
 class _Rest:
-    """What is left of a coroutine that was driven by hand, for a task to go on with: it begins with the wait that came out last."""
+    """The rest of a coroutine that was driven by hand, for a task: it begins with the wait that came out last."""
 
     def __init__(self, coro: Coroutine[Any, Any, Any], awaited: Any) -> None:
         self._coro = coro

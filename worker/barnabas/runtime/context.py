@@ -62,7 +62,8 @@ class _Finished(AttemptFinishedEvent):
         return self._attempt.over
 
     async def wait(self) -> None:
-        while not self._attempt.over:  # nobody signals the end of an attempt that is dropped: look now and then
+        # Nobody signals the end of an attempt that is dropped, and few ever ask: look now and then.
+        while not self._attempt.over:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
@@ -202,7 +203,7 @@ class InvocationContext(ObjectContext, ObjectSharedContext):
     def sleep(self, delta: timedelta, name: str | None = None) -> SleepFuture:
         attempt = self._attempt
         due = min(_END_OF_TIME, self._host.now + max(0, round(delta.total_seconds() * 1000)))
-        entry, replayed = attempt.command([j.SLEEP, name or "", due])
+        _, replayed = attempt.command([j.SLEEP, name or "", due])
         position = attempt.position
         future = SleepFuture(attempt, position, None)
         attempt.opened(future)

@@ -1,8 +1,8 @@
 """Durable futures as a handler holds them: the result of a call, a step or a sleep, by its position in the journal.
 
-They are awaitables and nothing more. A handler that is driven by hand hands the future itself out to its attempt; one that runs
-as a task waits on an asyncio future of its own for each await. So whatever asyncio does to a wait (a timeout, a cancelled
-task, `gather`) ends that wait and never touches the durable result, which can be awaited again.
+They are awaitables and nothing more. A handler that is driven by hand hands the future itself out to its attempt; one
+that runs as a task waits on an asyncio future of its own for each await. So whatever asyncio does to a wait (a timeout,
+a cancelled task, `gather`) ends that wait and never touches the durable result, which can be awaited again.
 """
 
 from __future__ import annotations

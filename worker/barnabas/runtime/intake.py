@@ -1,7 +1,8 @@
-"""From records to accepted invocations and delivered results: decode, recognise what was seen before, send on what lies wrong.
+"""From records to accepted invocations and delivered results: decode, recognise what was seen before, send on what lies
+wrong.
 
-The order of the looks matters: R10 (is this id live or kept?) comes before R14 (is its label older than anything known?), and
-the mark is raised in either case, so that each record is judged once.
+The order of the looks matters: R10 (is this id live or kept?) comes before R14 (is its label older than anything
+known?), and the mark is raised in either case, so that each record is judged once.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def unpack_spilled(packed: bytes) -> Spilled:
     if fields is None:
         return Spilled(id_, offset, None, False)
     _, timestamp, key, value, headers = fields
-    record = Record(offset, timestamp, key, value, None if headers is None else [(name, value) for name, value in headers])
+    record = Record(
+        offset, timestamp, key, value, None if headers is None else [(name, value) for name, value in headers]
+    )
     return Spilled(id_, offset, record, True)
 
 
@@ -189,7 +192,7 @@ class Intake:
         lane = engine.lanes.get(key)
         assert lane is not None
         if not entries and lane.asked_at >= engine.spilled_in:
-            return  # the store has lost them: the next commit or check will find that it fell back, and this engine ends
+            return  # the store has lost them: the next commit or check finds that it fell back, and this engine ends
         lane.refilling = False
         if not entries:  # they were not in the store yet when it was asked
             if engine.spilled_in > engine.number:
@@ -221,7 +224,8 @@ class Intake:
             return
         engine.counts["spilled inputs lost"] += 1
         record = entry.record or Record(entry.offset, 0, lane.key.encode(), None, None)
-        detail = f"the input of {InvocationId(entry.id)} waited for its key until retention removed it at offset {entry.offset}"
+        where = f"offset {entry.offset}"
+        detail = f"the input of {InvocationId(entry.id)} waited for its key until retention removed it at {where}"
         engine.sender.dead_letter(letter_of(record, self._invocations, engine.shard.partition, "expired", detail))
 
     # -- signals
@@ -252,7 +256,9 @@ class Intake:
                 self._poison(record, self._signals, PoisonRecord("stale-label", detail))
                 return
         if signal.kind is not SignalKind.COMPLETION or signal.position is None:
-            self._poison(record, self._signals, PoisonRecord("unknown-signal", f"{signal.kind.value} is not served yet"))
+            self._poison(
+                record, self._signals, PoisonRecord("unknown-signal", f"{signal.kind.value} is not served yet")
+            )
             return
         live = engine.live.get(signal.invocation)
         if live is None or (live.attempt is not None and not live.attempt.expects(signal.position, signal.call_id)):

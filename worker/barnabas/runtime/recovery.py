@@ -44,7 +44,9 @@ def restore(engine: ShardEngine, answers: list[Any], now: int) -> None:
     for one in invocations:
         engine.live[one.id] = one
         handler = engine.handlers.get(one.handler)
-        if handler is not None:  # which was unknown when it was accepted, or of another kind, before the last deployment
+        if (
+            handler is not None
+        ):  # which was unknown when it was accepted, or of another kind, before the last deployment
             one.exclusive = handler.kind == "exclusive"
         engine.accepted = max(engine.accepted, one.accepted)
     _queue(engine, invocations, {key.decode(): int(count) for key, count in spilled.items()})

@@ -72,7 +72,8 @@ class Sender:
         self._add(topic, partition, letter.key, codec.encode_dead_letter(letter))
 
     def undeliverable(self, record: OutRecord, why: str) -> Call | None:
-        """Replace an outbox entry that can never be delivered by its dead letter; the handler's call that it was, if it was one.
+        """Replace an outbox entry that can never be delivered by its dead letter; the handler's call that it was, if it
+        was one.
 
         A client who waits for it is told (R16).
         """

@@ -1,8 +1,9 @@
 """The engine of one shard: accept, order per key, run, journal, answer. Plain code without I/O and without a clock.
 
-The driver calls the `on_...` methods with what happened and then executes `effects`; `seal` hands out the changes for the next
-commit, `on_committed` says that they are in the store. One engine lives as long as its view of the store is true: when that
-breaks, the tenure (`tenure.py`) throws it away and builds another from the store. Rules R1-R17 are those of DESIGN.md 6.
+The driver calls the `on_...` methods with what happened and then executes `effects`; `seal` hands out the changes for
+the next commit, `on_committed` says that they are in the store. One engine lives as long as its view of the store is
+true: when that breaks, the tenure (`tenure.py`) throws it away and builds another from the store. Rules R1-R17 are
+those of DESIGN.md 6.
 """
 
 from __future__ import annotations
@@ -248,7 +249,8 @@ class ShardEngine:
     def _finish(self, live: Live, result: bytes | None, failure: Failure | None) -> None:
         """The outcome stands: keep it, tell everyone who waits, free the key."""
         if result is not None and len(result) > self.limits.value_bytes:
-            text = f"the result of {live.service}/{live.handler} has {len(result)} bytes, more than {self.limits.value_bytes}"
+            size = f"{len(result)} bytes, more than {self.limits.value_bytes}"
+            text = f"the result of {live.service}/{live.handler} has {size}"
             result, failure = None, Failure(500, text)
         self._leave(live)
         for waiter in live.waiters:
@@ -398,7 +400,8 @@ class ShardEngine:
         self.counts["steps failed"] += 1
         log.warning(
             "%s/%s: step '%s' failed its attempt %d (%s): %s",
-            live.service, live.handler, step.name, step.attempts, decision.describe(), failure_text(error), exc_info=error,
+            live.service, live.handler, step.name, step.attempts, decision.describe(), failure_text(error),
+            exc_info=error,
         )  # fmt: skip
         if decision.kill:
             return Failure(500, failure_text(error))
@@ -419,12 +422,15 @@ class ShardEngine:
     def journaling(self, live: Live, quiet: bool) -> None:
         if len(live.journal) >= self.limits.journal_entries:
             raise TerminalError(
-                f"the journal of {live.service}/{live.handler} has {self.limits.journal_entries} entries, and no room for more", 413
+                f"the journal of {live.service}/{live.handler} has {self.limits.journal_entries} entries and no room left",
+                413,
             )
         if not quiet:
             self._change(live)
 
-    def message(self, live: Live, issued: j.Entry, position: int, payload: bytes, headers: dict[str, str] | None) -> None:
+    def message(
+        self, live: Live, issued: j.Entry, position: int, payload: bytes, headers: dict[str, str] | None
+    ) -> None:
         self.sender.message(live, issued, position, payload, headers)
 
     @property
@@ -433,7 +439,7 @@ class ShardEngine:
         return self.steps_running + self.tasks_running
 
     def nothing_under_way(self) -> bool:
-        """Whether no handler and no step is at work: what is left waits, and the store has it or will with the next commit."""
+        """Whether no handler and no step is at work: what is left waits, in the store or in the next commit."""
         return self.steps_running == 0 and self.tasks_running == 0
 
     @property
@@ -534,7 +540,7 @@ class ShardEngine:
     # -- letting go of memory
 
     def tidy(self) -> None:
-        """Suspend attempts that have waited long or are too many, and forget what the store holds for them; call now and then."""
+        """Suspend attempts that have waited long or are too many, and forget what the store has. Call now and then."""
         self._forget_suspended()
         if self.held_bytes > self.limits.held_bytes:
             self._forget_idle_inputs()

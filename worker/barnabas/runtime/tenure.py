@@ -1,8 +1,9 @@
 """The right to a shard, and what is done to get it, keep it, and notice that it is gone (rules R3, R4, R15, R17).
 
-A tenure lasts as long as the group assigns the shard to this worker. Within it a lease is taken, the engine is built from the
-store, commits go out one at a time; after an outage, a lost reply or a refusal the lease is taken anew, and the engine either
-goes on where it was or is thrown away and built again. Like the engine: no I/O, no clock; the driver executes `drain()`.
+A tenure lasts as long as the group assigns the shard to this worker. Within it a lease is taken, the engine is built
+from the store, commits go out one at a time; after an outage, a lost reply or a refusal the lease is taken anew, and
+the engine either goes on where it was or is thrown away and built again. Like the engine: no I/O, no clock; the driver
+executes `drain()`.
 """
 
 from __future__ import annotations
@@ -25,15 +26,17 @@ from barnabas.store.port import Applied, Commit, Refused, Shard, StoreUnavailabl
 CHECK_MS = 3_000
 #: Acknowledged outbox entries leave the store with the next commit, or after this long in one of their own.
 LINGER_MS = 50
-#: How long to wait before taking a shard again: after a refusal (random, so that two owners part), after an outage (rising).
+#: How long to wait before taking a shard again: after a refusal (random, so that two owners part), after an outage
+#: (rising).
 REFUSED_MS = (50, 400)
 OUTAGE_MS = (50, 1_000)
 
 #: Changes gathered behind a commit before intake waits for it: bounds the size of a commit.
 GATHERED = 5_000
 
-#: A step begins only under a lease that the store confirmed this lately. A process that was frozen looks first, so it does not
-#: do again what others have done since; no session is shorter, so nobody can have taken the shard in between unless we slept.
+#: A step begins only under a lease that the store confirmed this lately. A process that was frozen looks first, so it
+#: does not do again what others have done since; no session is shorter, so nobody can have taken the shard in between
+#: unless we slept.
 SURE_MS = 1_000
 
 LEASE_BYTES = 12
@@ -193,7 +196,7 @@ class Tenure:
     # -- committing
 
     def gather(self, now: int) -> None:
-        """Send the next commit, if there is something to commit and none is under way; look at the lease now and then."""
+        """Send the next commit, if there is something to commit and none under way; look at the lease now and then."""
         engine = self.engine
         if self.state is not State.ACTIVE or engine is None or self._flight is not None:
             return
@@ -296,7 +299,10 @@ class Tenure:
     # -- the end
 
     def halt(self) -> None:
-        """Work on this shard no more, though the group leaves it here: to go on would hide a loss (R17). The driver says why."""
+        """Work on this shard no more, though the group leaves it here: to go on would hide a loss (R17).
+
+        The driver says why.
+        """
         self._discard()
         self._effects = [fx.StopReading()]
         self.state = State.HALTED

@@ -1,8 +1,10 @@
-"""The driver of the engines: feeds every tenure with what the log, the store and the clock bring, and executes its effects.
+"""The driver of the engines: feeds every tenure with what the log, the store and the clock bring, and executes its
+effects.
 
-All of it happens in *turns*: callbacks of the event loop that take everything that has gathered, let the engines work, and send
-out what they ask for: one store round trip for the commits of all shards, one for the reads, one list of records to produce.
-Nothing awaits per record. Handlers run inside a turn, so it is no task: the probe stands for the current task (`attempt.py`).
+All of it happens in *turns*: callbacks of the event loop that take everything that has gathered, let the engines work,
+and send out what they ask for: one store round trip for the commits of all shards, one for the reads, one list of
+records to produce. Nothing awaits per record. Handlers run inside a turn, so it is no task: the probe stands for the
+current task (`attempt.py`).
 """
 
 from __future__ import annotations
@@ -212,8 +214,8 @@ class Driver:
         assert engine is not None
         assert intake is not None
         if self._loader.holds_back(engine) or tenure.is_behind():
-            # What waits for its state would fill the queues with what comes behind it, for a moment, and what a slow store
-            # has not taken yet would grow into a commit without bounds: let it wait here.
+            # What waits for its state would fill the queues with what comes behind it, for a moment, and what a slow
+            # store has not taken yet would grow into a commit without bounds: let it wait here.
             self._inbox.append(batch)
             return
         engine.now = now
@@ -226,7 +228,10 @@ class Driver:
             intake.on_invocations(decoded)
 
     def _set_alarm(self) -> None:
-        """Have a turn when the first shard is due. An alarm that rings too early does no harm, so it is seldom set anew."""
+        """Have a turn when the first shard is due.
+
+        An alarm that rings too early does no harm, so it is seldom set anew.
+        """
         if not self._due:
             return
         due = min(self._due.values())
@@ -386,7 +391,7 @@ class Driver:
     # -- tasks
 
     def between_turns(self) -> AbstractContextManager[None]:
-        """Let engines work from inside one of our tasks, at the right time; handlers must not see that task as theirs."""
+        """Let engines work from inside one of our tasks, at the right time; handlers must not see our task as theirs."""
         self._tell_time()
         return self.current_task.is_probe_instead()
 

@@ -61,7 +61,7 @@ class Loader:
         self._halt = halt
 
     def holds_back(self, engine: ShardEngine | None) -> bool:
-        """Whether the next commit had better wait for a read: what waits for its state may be finished in that commit."""
+        """Whether the next commit had better wait for a read: what waits for its state may well end in that commit."""
         return engine is not None and engine in self._states_under_way
 
     def ask(self, tenure: Tenure, effect: fx.LoadStates | fx.LoadInvocation | fx.Refill) -> None:

@@ -38,7 +38,9 @@ log = logging.getLogger("barnabas.worker")
 
 REFRESH_SECONDS = 2.0
 CLOCK_SECONDS = 60.0
-CLOCK_STEP_SECONDS = 5.0  # a larger step of the store's clock is followed by this much at a time, so that no timer leaps
+CLOCK_STEP_SECONDS = (
+    5.0  # a larger step of the store's clock is followed by this much at a time, so that no timer leaps
+)
 ADVICE_SECONDS = 5.0
 
 
@@ -181,9 +183,7 @@ class Worker:
             for definition in services.values()
         ]
         await store.register(registered)
-        self._directory = Directory(
-            names, await store.services(), counts[names.replies], counts[names.dead_letters]
-        )
+        self._directory = Directory(names, await store.services(), counts[names.replies], counts[names.dead_letters])
 
     def _make_tenure(self, shard: Shard) -> Tenure:
         definition = self._app.services[shard.service]
@@ -264,7 +264,11 @@ class Worker:
 
     def on_out_of_range(self, topic: str, partition: int, offset: int, low: int, high: int) -> None:
         """A jump would hide a loss: the shard stops here until a person decides (R17)."""
-        lost = f"offsets {offset} to {low - 1} were removed before they were read" if offset < low else f"the log ends at {high}"
+        lost = (
+            f"offsets {offset} to {low - 1} were removed before they were read"
+            if offset < low
+            else f"the log ends at {high}"
+        )
         place = self._names.service_of(topic)
         assert place is not None
         tenure = self.driver.tenures.get(Shard(place[0], partition))

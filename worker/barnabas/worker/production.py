@@ -1,6 +1,7 @@
 """Produces the outboxes of all shards of this process through one producer session at a time (R2).
 
-A session that ends is replaced, and every outbox starts again at its head; receivers drop what they had. Called by the driver.
+A session that ends is replaced, and every outbox starts again at its head; receivers drop what they had. Called by the
+driver.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ class NotSure(Exception):
 class StepRunner:
     """The steps under way in this process.
 
-    `is_sure` is asked right before each action, on the thread that runs it, however long the step waited for a thread; a step
-    that may not begin goes to `put_off`.
+    `is_sure` is asked right before each action, on the thread that runs it, however long the step waited for a thread;
+    a step that may not begin goes to `put_off`.
     """
 
     def __init__(
@@ -54,7 +54,10 @@ class StepRunner:
         task.add_done_callback(self._forget)
 
     def abandon(self, engine: ShardEngine) -> None:
-        """The engine is gone: nobody wants these outcomes. What runs in a thread cannot be stopped and runs to its end."""
+        """The engine is gone: nobody wants these outcomes.
+
+        What runs in a thread cannot be stopped and runs to its end.
+        """
         for task, owner in list(self._tasks.items()):
             if owner is engine:
                 task.cancel()
