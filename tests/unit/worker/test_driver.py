@@ -21,6 +21,10 @@ from barnabas.worker.failpoints import POINTS, Failpoints, parse
 from tests.unit.worker.harness import NAMES, Cluster, LocalWorker, until, working
 
 
+def _not_expected(error: BaseException) -> None:
+    raise error
+
+
 def counter() -> VirtualObject:
     made = VirtualObject("Obj")
 
@@ -126,7 +130,9 @@ async def test_what_a_full_producer_does_not_take_waits_in_order() -> None:
 
     over: list[int] = []
     engine: Any = Engine()
-    production = Production(open_session, lambda: over.append(1), lambda *_: None, lambda _: None, Failpoints({}))
+    production = Production(
+        open_session, lambda: over.append(1), lambda *_: None, lambda _: None, _not_expected, Failpoints({})
+    )
     production.produce(engine, records([1, 2, 3]))
     production.produce(engine, records([4]))
     for _ in range(2):
@@ -158,6 +164,7 @@ async def test_an_undeliverable_record_of_a_lost_shard_is_nobodys() -> None:
         lambda: None,
         lambda engine, number, why: told.append(number),
         lambda _: None,
+        _not_expected,
         Failpoints({}),
     )
     lost: Any = Engine()

@@ -431,8 +431,8 @@ class Attempt:
         return self.crash(
             NonDeterminismError(
                 f"{self.live.service}/{self.live.handler}: at position {self.position} the journal has '{recorded}', "
-                f"but the handler now does '{issued}'. The code has changed, or depends on something that is not in the "
-                f"journal."
+                f"but the handler now does '{issued}'. The code has changed, or depends on something that no journal "
+                f"records."
             )
         )
 

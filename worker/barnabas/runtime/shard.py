@@ -422,7 +422,7 @@ class ShardEngine:
     def journaling(self, live: Live, quiet: bool) -> None:
         if len(live.journal) >= self.limits.journal_entries:
             raise TerminalError(
-                f"the journal of {live.service}/{live.handler} has {self.limits.journal_entries} entries and no room left",
+                f"the journal of {live.service}/{live.handler} has {self.limits.journal_entries} entries, its limit",
                 413,
             )
         if not quiet:

@@ -62,11 +62,11 @@ class Driver:
         self._context = contextvars.copy_context()  # of every turn, whoever asked for it
         self._failpoints = failpoints = Failpoints()
         self.production = Production(
-            open_session, self._start_over, self._on_undeliverable, self.touch_later, failpoints
+            open_session, self._start_over, self._on_undeliverable, self.touch_later, fail, failpoints
         )
         self.steps = StepRunner(step_threads, self._on_step_done, self._is_sure, self._put_off, failpoints, fail)
         self._inbox: list[Batch] = []
-        self._touched: set[Tenure] = set()  # for the next turn
+        self._touched: dict[Tenure, None] = {}  # for the next turn, in order
         self._due: dict[Tenure, int] = {}  # when it is to be looked at, if nothing happens before
         self._backlog = 0
         self._scheduled = False
@@ -122,14 +122,14 @@ class Driver:
 
     def wake(self) -> None:
         """Have a turn soon that looks at every shard."""
-        self._touched.update(self.tenures.values())
+        self._touched.update(dict.fromkeys(self.tenures.values()))
         self._schedule()
 
     def touch(self, engine: ShardEngine) -> None:
         """Have a turn soon that looks at this engine's shard."""
         tenure = self.tenures.get(engine.shard)
         if tenure is not None and tenure.engine is engine:
-            self._touched.add(tenure)
+            self._touched[tenure] = None
             self._schedule()
 
     def touch_later(self, engine: ShardEngine) -> None:
@@ -147,8 +147,8 @@ class Driver:
 
     @property
     def backlog_bytes(self) -> int:
-        """Bytes of records that were fetched and wait for the states of those before them."""
-        return self._backlog
+        """Bytes of records that were fetched and wait for something to be read from the store first."""
+        return self._backlog + self._loader.waiting_bytes
 
     def woken_by_task(self, shard: Shard) -> None:
         """A handler that runs as a task does something between turns."""
@@ -179,9 +179,9 @@ class Driver:
             for tenure in self.tenures.values():
                 if tenure.engine is not None:
                     tenure.engine.tidy()
-                    self._touched.add(tenure)
-        self._touched.update(tenure for tenure, due in self._due.items() if due <= now)
-        touched, self._touched = self._touched, set()
+                    self._touched[tenure] = None
+        self._touched.update((tenure, None) for tenure, due in self._due.items() if due <= now)
+        touched, self._touched = self._touched, {}
         commits: list[tuple[Tenure, Commit]] = []
         reads: list[Coroutine[Any, Any, None]] = []
         for tenure in touched:
@@ -206,7 +206,7 @@ class Driver:
         tenure = self.tenures.get(Shard(service, batch.partition))
         if tenure is None or not tenure.takes_in(batch.epoch):
             return
-        self._touched.add(tenure)
+        self._touched[tenure] = None
         if kind == "signals":
             tenure.on_signals(batch.epoch, batch.records, now)
             return
@@ -326,7 +326,7 @@ class Driver:
                     tenure.on_commit(commit, outcome, now)
                 if engine is not None and engine.closed:
                     self.steps.abandon(engine)
-                self._touched.add(tenure)
+                self._touched[tenure] = None
             if any(isinstance(outcome, StoreUnavailable) for outcome in outcomes):
                 for tenure in self.tenures.values():  # taken again at reconnect, not at their next commit (R4)
                     tenure.doubt(now)
@@ -391,7 +391,7 @@ class Driver:
     # -- tasks
 
     def between_turns(self) -> AbstractContextManager[None]:
-        """Let engines work from inside one of our tasks, at the right time; handlers must not see our task as theirs."""
+        """Let engines work from inside one of our tasks, at the right time; handlers must not take ours for theirs."""
         self._tell_time()
         return self.current_task.is_probe_instead()
 

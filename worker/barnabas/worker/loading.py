@@ -160,6 +160,12 @@ class Loader:
         """Whether batches of this engine wait for an answer; later ones must wait behind them."""
         return engine in self._lookups
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of records that wait for a look-up."""
+        batches = [decoded for waiting in self._lookups.values() for _, decoded in waiting]
+        return sum(len(record.value or b"") for decoded in batches for record, _ in decoded)
+
     def look_up(self, engine: ShardEngine, intake: Intake, decoded: Decoded) -> None:
         """Hand the batch to `intake` once the store has said which of its ids wait there."""
         waiting = self._lookups.get(engine)

@@ -39,15 +39,16 @@ class Production:
         start_over: Callable[[], None],
         undeliverable: Callable[[ShardEngine, int, str], None],
         changed: Callable[[ShardEngine], None],
+        fail: Callable[[BaseException], None],
         failpoints: Failpoints,
     ) -> None:
         self._open = open_session
         self._start_over = start_over
         self._undeliverable = undeliverable
         self._changed = changed
+        self._fail = fail
         self._failpoints = failpoints
         self._backlog: deque[tuple[OutRecord, Token]] = deque()
-        self._over: list[Producer] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
         self.sessions = 1
@@ -91,8 +92,12 @@ class Production:
     def _reopen(self, one_by_one: bool) -> None:
         if self._session is None and not self._closed:
             self.sessions += 1
-            self._session = self._open(self, one_by_one=one_by_one)
-            self._start_over()
+            try:
+                self._session = self._open(self, one_by_one=one_by_one)
+            except Exception as error:
+                self._fail(error)  # without a session nothing would ever leave the outboxes
+            else:
+                self._start_over()
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._closing.add(task)
