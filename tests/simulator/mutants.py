@@ -147,7 +147,7 @@ def _r12_step() -> list[Patch]:
         live.steps = live.steps or {}
         if step.position not in live.steps:
             live.steps[step.position] = step
-            self._run_step(step)
+            self.stepping.run(step)
 
     return [(ShardEngine, "start_step", at_once)]
 

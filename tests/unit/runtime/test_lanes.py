@@ -183,7 +183,7 @@ def test_held_bytes_come_back_to_nothing() -> None:
     bench.pass_time(1000)
     assert bench.engine.live == {}
     assert bench.engine.held_bytes == 0
-    assert bench.engine.steps_running == 0
+    assert bench.engine.stepping.running == 0
     assert bench.engine.waiting == {}
 
 

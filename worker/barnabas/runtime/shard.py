@@ -8,8 +8,6 @@ those of DESIGN.md 6.
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -22,16 +20,17 @@ from barnabas.runtime import live as states_of
 from barnabas.runtime.attempt import Attempt, Finished, Outcome, Replaced
 from barnabas.runtime.context import InvocationContext
 from barnabas.runtime.directory import Directory
-from barnabas.runtime.failures import failure_of, failure_text
+from barnabas.runtime.failures import failure_text
 from barnabas.runtime.lanes import Lane, Lanes
 from barnabas.runtime.limits import Limits
 from barnabas.runtime.live import Live, Step
 from barnabas.runtime.marks import Marks
 from barnabas.runtime.outbox import Outbox
-from barnabas.runtime.retries import Retry, of_invocation, of_step
+from barnabas.runtime.retries import of_invocation
 from barnabas.runtime.ring import Ring
 from barnabas.runtime.sender import Sender, undelivered
 from barnabas.runtime.state import KeyState, States
+from barnabas.runtime.stepping import Stepping
 from barnabas.runtime.timers import RETRY, Timers
 from barnabas.sdk.errors import TerminalError
 from barnabas.sdk.handler import Handler
@@ -85,17 +84,14 @@ class ShardEngine:
         self.unread: dict[str, int] = {}  # keys whose spilled entries must not be read before this commit is through
         self.offsets_moved = False
         self.waiting: dict[Live, int] = {}  # attempts that wait, by the time since when; the longest first
-        self.steps_running = 0
+        self.stepping = Stepping(self)
         self.held_bytes = 0  # payloads in memory
         self.draining = False  # nothing new is begun; what runs may end
         self._ready: list[Live] = []
         self._loading: dict[str, list[Live]] = {}
-        self._steps_waiting: list[tuple[int, int, Step]] = []
-        self._held: list[tuple[int, int, Live]] = []
         self._forgettable: list[Live] = []  # suspended; what the store has of them may leave the memory
         self._as_tasks: set[Live] = set()  # whose attempts are asyncio tasks
         self._tasks_over: list[tuple[Live, Attempt, Outcome | None]] = []
-        self._tie = itertools.count()
 
     def hold_under(self, lease: bytes, take: int) -> None:
         """From now on commits and labels are made under this lease."""
@@ -288,11 +284,7 @@ class ShardEngine:
     # -- failing
 
     def _retry(self, live: Live, error: BaseException) -> None:
-        attempt, live.attempt = live.attempt, None
-        if attempt is not None:
-            attempt.drop()
-        self.waiting.pop(live, None)
-        self._as_tasks.discard(live)
+        self._drop_attempt(live)
         live.attempts += 1
         live.last_failure = failure_text(error)
         self.counts["attempts failed"] += 1
@@ -307,11 +299,24 @@ class ShardEngine:
         if decision.kill:
             self._finish(live, None, Failure(500, live.last_failure))
         elif decision.delay_ms is None:
-            live.status = states_of.PAUSED
+            self.pause(live)
         else:
             live.status = states_of.BACKING_OFF
             live.retry_at = self.now + decision.delay_ms
             self.timers.arm_retry(live.id, live.retry_at)
+
+    def pause(self, live: Live) -> None:
+        """Stop until a person has it resumed; it keeps its place at its key."""
+        self._drop_attempt(live)
+        live.status = states_of.PAUSED
+        self.change_header(live)
+
+    def _drop_attempt(self, live: Live) -> None:
+        attempt, live.attempt = live.attempt, None
+        if attempt is not None:
+            attempt.drop()
+        self.waiting.pop(live, None)
+        self._as_tasks.discard(live)
 
     # -- notifications
 
@@ -325,6 +330,11 @@ class ShardEngine:
                 live.header_changed = True
                 self._ready.append(live)
         elif live.hold <= self.number:
+            self.deliver(live)
+
+    def deliver(self, live: Live) -> None:
+        """Let the attempt go on with what its journal has for it."""
+        if live.attempt is not None:
             self._settle(live, live.attempt.deliver())
 
     def on_tick(self, now: int) -> None:
@@ -338,86 +348,22 @@ class ShardEngine:
             if timer.step:
                 step = (live.steps or {}).get(timer.position)
                 if step is not None:
-                    self._run_step(step)
+                    self.stepping.run(step)
             elif timer.position != RETRY:
                 self.notify(live, [j.RESULT, timer.position, None, b""])
             elif live.status == states_of.BACKING_OFF and live.attempt is None and live.retry_at <= now:
                 self._ready.append(live)
         self.run_ready()
 
-    # -- steps (R12)
-
-    def start_step(self, step: Step) -> None:
-        live = step.live
-        if live.steps is None:
-            live.steps = {}
-        if step.position in live.steps:
-            return  # still under way from an earlier attempt
-        live.steps[step.position] = step
-        before = live.dirty
-        state = self.states.get(live.key) if live.key is not None else None
-        if state is not None:
-            before = max(before, state.dirty)
-        if before <= self.number:
-            self._run_step(step)
-        else:
-            heapq.heappush(self._steps_waiting, (before, next(self._tie), step))
-
-    def _run_step(self, step: Step) -> None:
-        self.steps_running += 1
-        self.effects.append(fx.StartStep(step))
-
     def on_step_done(self, step: Step, raw: bytes | None, error: BaseException | None) -> None:
         """An action has returned `raw`, or raised `error`."""
-        self.steps_running -= 1
-        live = step.live
-        if live.id not in self.live or live.steps is None or live.steps.get(step.position) is not step:
-            return
-        if error is None:
-            entry: j.Entry = [j.RESULT, step.position, None, raw]
-        else:
-            failed = self._step_failed(step, error)
-            if failed is None:
-                return
-            entry = [j.FAILURE, step.position, None, failed.code, failed.message, failed.metadata]
-        del live.steps[step.position]
-        # The handler goes on once the result is in the store, not before.
-        live.hold = self.next_commit
-        heapq.heappush(self._held, (live.hold, next(self._tie), live))
-        self.notify(live, entry)
+        self.stepping.done(step, raw, error)
         self.run_ready()
 
-    def _step_failed(self, step: Step, error: BaseException) -> Failure | None:
-        """The failure to record, or None when the step will be tried again."""
-        if isinstance(error, TerminalError):
-            return failure_of(error)
-        live = step.live
-        step.attempts += 1
-        step.first_failed_at = step.first_failed_at or self.now
-        decision: Retry = of_step(step, self.handlers.get(live.handler), error, self.now)
-        live.last_failure = f"step '{step.name}': {failure_text(error)}"
-        self.change_header(live)
-        self.counts["steps failed"] += 1
-        log.warning(
-            "%s/%s: step '%s' failed its attempt %d (%s): %s",
-            live.service, live.handler, step.name, step.attempts, decision.describe(), failure_text(error),
-            exc_info=error,
-        )  # fmt: skip
-        if decision.kill:
-            return Failure(500, failure_text(error))
-        if decision.delay_ms is None:
-            assert live.steps is not None
-            del live.steps[step.position]
-            attempt, live.attempt = live.attempt, None
-            if attempt is not None:
-                attempt.drop()
-            self.waiting.pop(live, None)
-            live.status = states_of.PAUSED
-        else:
-            self.timers.arm_step(live.id, step.position, self.now + decision.delay_ms)
-        return None
-
     # -- what attempts ask for (attempt.Host)
+
+    def start_step(self, step: Step) -> None:
+        self.stepping.start(step)
 
     def journaling(self, live: Live, quiet: bool) -> None:
         if len(live.journal) >= self.limits.journal_entries:
@@ -436,11 +382,11 @@ class ShardEngine:
     @property
     def active(self) -> int:
         """Handlers and steps at work right now, as opposed to those that wait."""
-        return self.steps_running + self.tasks_running
+        return self.stepping.running + self.tasks_running
 
     def nothing_under_way(self) -> bool:
         """Whether no handler and no step is at work: what is left waits, in the store or in the next commit."""
-        return self.steps_running == 0 and self.tasks_running == 0
+        return self.stepping.running == 0 and self.tasks_running == 0
 
     @property
     def tasks_running(self) -> int:
@@ -499,14 +445,7 @@ class ShardEngine:
         for key in [key for key, commit in self.unread.items() if commit <= number]:
             del self.unread[key]
             self.refill(key)
-        while self._steps_waiting and self._steps_waiting[0][0] <= number:
-            step = heapq.heappop(self._steps_waiting)[2]
-            if step.live.id in self.live:
-                self._run_step(step)
-        while self._held and self._held[0][0] <= number:
-            live = heapq.heappop(self._held)[2]
-            if live.attempt is not None and live.id in self.live and live.hold <= number:
-                self._settle(live, live.attempt.deliver())
+        self.stepping.on_committed(number)
         self.run_ready()
 
     def produce(self, numbers: list[int]) -> None:
