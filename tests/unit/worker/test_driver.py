@@ -15,6 +15,7 @@ from barnabas import Context, InvocationRetryPolicy, ObjectContext, Service, Vir
 from barnabas.log.port import BatchRefusedError, OutRecord, UndeliverableError
 from barnabas.runtime.limits import Limits
 from barnabas.runtime.tenure import State
+from barnabas.store import keys
 from barnabas.store.memory import MemoryStore
 from barnabas.store.port import Query, Shard, StoreCorrupt, StoreUnavailable
 from barnabas.worker.failpoints import POINTS, Failpoints, parse
@@ -501,3 +502,42 @@ def test_a_failpoint_that_makes_no_sense_is_refused_by_name(text: str) -> None:
     with pytest.raises(ValueError, match=text):
         parse(text)
     assert len(set(POINTS)) == len(POINTS)
+
+
+@pytest.mark.parametrize("crash", [False, True])
+async def test_inputs_that_wait_are_copied_from_kafka_before_retention_takes_them(crash: bool) -> None:
+    """R11: at half of the retention; a new owner finds them too."""
+    patient = VirtualObject("Patient")
+    opened = asyncio.Event()
+
+    @patient.handler()
+    async def hold(ctx: ObjectContext) -> None:
+        await opened.wait()
+
+    @patient.handler()
+    async def note(ctx: ObjectContext, n: int) -> int:
+        return n
+
+    cluster = Cluster(patient)
+    shard = Shard("Patient", 0)
+    topic = NAMES.invocations("Patient")
+    limits = Limits(queued=0, spilled_bytes=0, keep_after_ms=200)
+
+    def preserved() -> dict[bytes, bytes]:
+        found: dict[bytes, bytes] = cluster.store.core.read(shard, ("HGETALL", keys.SPILL_RECORDS))
+        return found
+
+    cluster.call("Patient", "hold", key="a")
+    ids = [cluster.call("Patient", "note", n, "a") for n in range(5)]
+    async with working(cluster, limits=limits):
+        await until(lambda: set(preserved()) == set(ids), "the records to be copied")
+        cluster.log.core.truncate_before(topic, 0, cluster.log.core.bounds(topic, 0)[1])
+        if not crash:
+            opened.set()
+            assert [await cluster.result(id_) for id_ in ids] == [0, 1, 2, 3, 4]
+    if crash:
+        async with working(cluster, limits=limits):
+            opened.set()
+            assert [await cluster.result(id_) for id_ in ids] == [0, 1, 2, 3, 4]
+            await until(lambda: not preserved(), "the copies to be removed")
+    assert not cluster.dead_letters()

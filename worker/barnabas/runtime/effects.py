@@ -84,4 +84,24 @@ class Refill:
     count: int
 
 
-Effect = Take | Load | SendCommit | ReadFrom | StopReading | Produce | StartStep | LoadStates | LoadInvocation | Refill
+@dataclass(frozen=True, slots=True)
+class Preserve:
+    """Read the key's spilled records from before `before` (ms) that Kafka alone has -> `on_preserved`."""
+
+    key: str
+    before: int
+
+
+Effect = (
+    Take
+    | Load
+    | SendCommit
+    | ReadFrom
+    | StopReading
+    | Produce
+    | StartStep
+    | LoadStates
+    | LoadInvocation
+    | Refill
+    | Preserve
+)

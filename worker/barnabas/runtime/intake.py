@@ -24,6 +24,7 @@ from barnabas.runtime.marks import Verdict
 from barnabas.runtime.sender import letter_of
 from barnabas.runtime.shard import ShardEngine
 from barnabas.store import keys
+from barnabas.store.port import Op
 
 pack = msgpack.Packer(autoreset=True).pack
 
@@ -40,16 +41,36 @@ class Spilled(NamedTuple):
     stored: bool  # whether the store had the record
 
 
+def _standing(lane: Lane) -> Op:
+    """What the store is to know of a lane's spilled work as a whole."""
+    if not lane.spilled:
+        return ("HDEL", keys.SPILL_COUNTS, lane.key)
+    return ("HSET", keys.SPILL_COUNTS, lane.key, pack((lane.spilled, lane.elsewhere_since)))
+
+
+def unpack_standing(packed: bytes) -> tuple[int, int]:
+    """How many wait in the store, and the append time of the oldest record that Kafka alone has."""
+    spilled, elsewhere_since = msgpack.unpackb(packed)
+    return spilled, elsewhere_since
+
+
+def unpack_record(packed: bytes) -> Record:
+    """A record as it lies in the store."""
+    return _record(msgpack.unpackb(packed))
+
+
 def unpack_spilled(packed: bytes) -> Spilled:
     """An entry as it lies in the store."""
     id_, offset, fields = msgpack.unpackb(packed)
     if fields is None:
         return Spilled(id_, offset, None, False)
-    _, timestamp, key, value, headers = fields
-    record = Record(
-        offset, timestamp, key, value, None if headers is None else [(name, value) for name, value in headers]
-    )
-    return Spilled(id_, offset, record, True)
+    return Spilled(id_, offset, _record(fields), True)
+
+
+def _record(fields: list[Any]) -> Record:
+    offset, timestamp, key, value, headers = fields
+    pairs = None if headers is None else [(name, text) for name, text in headers]
+    return Record(offset, timestamp, key, value, pairs)
 
 
 class Intake:
@@ -180,10 +201,12 @@ class Intake:
         room = engine.spilled_bytes + size <= engine.limits.spilled_bytes
         engine.spilled_bytes += size if room else 0
         engine.spilling[id_] = engine.next_commit
+        if not room and not lane.elsewhere_since:
+            lane.elsewhere_since = record.timestamp
         engine.spill_ops += (
             ("RPUSH", keys.spilled(lane.key), pack((id_, record.offset, tuple(record) if room else None))),
             ("HSET", keys.SPILL, id_, record.offset),
-            ("HSET", keys.SPILL_COUNTS, lane.key, lane.spilled),
+            _standing(lane),
         )
 
     def on_refilled(self, key: str, entries: Sequence[Spilled]) -> None:
@@ -204,13 +227,30 @@ class Intake:
         engine.spill_ops += (
             ("LTRIM", keys.spilled(key), len(entries), -1),
             ("HDEL", keys.SPILL, *(entry.id for entry in entries)),
-            ("HSET", keys.SPILL_COUNTS, key, lane.spilled) if lane.spilled else ("HDEL", keys.SPILL_COUNTS, key),
+            _standing(lane),
         )
+        elsewhere = [entry.id for entry in entries if not entry.stored]
+        if elsewhere:
+            engine.spill_ops.append(("HDEL", keys.SPILL_RECORDS, *elsewhere))
         for entry in entries:
             if entry.stored and entry.record is not None:
                 engine.spilled_bytes -= len(entry.record.value or b"")
             self._requeue(lane, entry)
         engine.claim_refilled(lane)
+
+    def on_preserved(self, key: str, records: Sequence[tuple[bytes, Record]], since: int) -> None:
+        """Records of spilled work by its id, for the store to keep; `since`: the oldest that Kafka alone still has."""
+        engine = self._engine
+        lane = engine.lanes.get(key)
+        assert lane is not None
+        lane.refilling = False
+        lane.elsewhere_since = since
+        kept = [part for id_, record in records for part in (id_, pack(tuple(record)))]
+        if kept:
+            engine.spill_ops.append(("HSET", keys.SPILL_RECORDS, *kept))
+        engine.spill_ops.append(_standing(lane))
+        if lane.head is None:  # its turn came meanwhile
+            engine.refill(key)
 
     def _requeue(self, lane: Lane, entry: Spilled) -> None:
         engine = self._engine

@@ -20,7 +20,8 @@ class Lane:
     head: Live | None  # None: the next one is being read from the store
     queue: deque[Live] = field(default_factory=deque)
     spilled: int = 0
-    refilling: bool = False
+    refilling: bool = False  # the store is being asked about its spilled work
+    elsewhere_since: int = 0  # append time of the oldest spilled record that Kafka alone has; 0: there is none
     asked_at: int = 0  # the last commit known to be in the store when they were asked for
 
 
@@ -67,6 +68,8 @@ class Lanes:
         """Note that fewer wait in the store."""
         lane.spilled -= count
         self.spilled -= count
+        if lane.spilled == 0:
+            lane.elsewhere_since = 0
 
     def wants_refill(self, lane: Lane) -> bool:
         """Whether spilled work of this lane should be read again now: when it has nothing left to claim."""

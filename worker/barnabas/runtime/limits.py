@@ -13,9 +13,10 @@ class Limits:
     ring_bytes: int = 2 << 20
     queued: int = 2000  # waiting in memory behind busy keys; what comes on top spills to the store
     held_bytes: int = 4 << 20  # payloads; beyond it those that wait are read again when their turn comes
-    spilled_bytes: int = (
-        64 << 20
-    )  # of records that wait in the store; those of what comes on top are read again from Kafka
+    # Of records that wait in the store; those of what comes on top are read again from Kafka.
+    spilled_bytes: int = 64 << 20
+    # What waits in Kafka alone for this long is copied to the store: half the retention. None: kept for ever.
+    keep_after_ms: int | None = None
     state_bytes: int = 32 << 20
     waiting_attempts: int = 2000  # coroutines that wait; the oldest beyond it are suspended
     inactivity_ms: int = 60_000  # a coroutine that waits longer is suspended

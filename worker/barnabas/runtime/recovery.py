@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from barnabas.runtime import live as states_of
+from barnabas.runtime.intake import unpack_standing
 from barnabas.runtime.live import Live, unpack_live
 from barnabas.runtime.shard import ShardEngine
 from barnabas.store import keys
@@ -49,7 +50,7 @@ def restore(engine: ShardEngine, answers: list[Any], now: int) -> None:
         ):  # which was unknown when it was accepted, or of another kind, before the last deployment
             one.exclusive = handler.kind == "exclusive"
         engine.accepted = max(engine.accepted, one.accepted)
-    _queue(engine, invocations, {key.decode(): int(count) for key, count in spilled.items()})
+    _queue(engine, invocations, {key.decode(): unpack_standing(packed) for key, packed in spilled.items()})
     for one in invocations:
         if one.status == states_of.BACKING_OFF:
             engine.timers.arm_retry(one.id, one.retry_at)
@@ -57,7 +58,7 @@ def restore(engine: ShardEngine, answers: list[Any], now: int) -> None:
     engine.run_ready()
 
 
-def _queue(engine: ShardEngine, invocations: list[Live], spilled: dict[str, int]) -> None:
+def _queue(engine: ShardEngine, invocations: list[Live], spilled: dict[str, tuple[int, int]]) -> None:
     """The first of each key goes on, the others wait behind it."""
     for one in invocations:
         if one.exclusive:
@@ -69,9 +70,10 @@ def _queue(engine: ShardEngine, invocations: list[Live], spilled: dict[str, int]
             engine.lanes.open(one.key, one)
         if one.status in (states_of.QUEUED, states_of.RUNNING):
             engine.ready(one)
-    for key, count in spilled.items():
+    for key, (count, elsewhere_since) in spilled.items():
         lane = engine.lanes.get(key) or engine.lanes.open(key, None)
         engine.lanes.spill(lane, count)
+        lane.elsewhere_since = elsewhere_since
         engine.refill(key)
 
 

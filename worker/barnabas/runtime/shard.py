@@ -481,6 +481,7 @@ class ShardEngine:
     def tidy(self) -> None:
         """Suspend attempts that have waited long or are too many, and forget what the store has. Call now and then."""
         self._forget_suspended()
+        self._preserve_old_inputs()
         if self.held_bytes > self.limits.held_bytes:
             self._forget_idle_inputs()
         too_many = len(self.waiting) - self.limits.waiting_attempts
@@ -505,6 +506,17 @@ class ShardEngine:
         live.status = states_of.SUSPENDED
         self.change_header(live)
         self._forgettable.append(live)
+
+    def _preserve_old_inputs(self) -> None:
+        """Half of the topic's retention is over for some who wait: their records must not go with it (R11)."""
+        keep_after = self.limits.keep_after_ms
+        if keep_after is None or not self.lanes.spilled:
+            return
+        before = self.now - keep_after
+        for lane in self.lanes.values():
+            if 0 < lane.elsewhere_since <= before and not lane.refilling:
+                lane.refilling = True
+                self.effects.append(fx.Preserve(lane.key, before))
 
     def _forget_suspended(self) -> None:
         later: list[Live] = []

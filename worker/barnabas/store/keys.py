@@ -27,6 +27,8 @@ MARKS = b"marks"
 TIMERS = b"timers"
 #: Hash: invocation id -> key and offset of an input that stayed in Kafka (R11).
 SPILL = b"spill"
+#: Hash: invocation id -> record, of those in SPILL whose topic will not keep it for much longer (R11).
+SPILL_RECORDS = b"spr"
 #: Hash: object key -> how many invocations wait for it with their input left in Kafka (R11).
 SPILL_COUNTS = b"spn"
 

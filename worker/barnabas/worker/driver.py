@@ -273,7 +273,7 @@ class Driver:
                     case fx.StartStep(step):
                         assert tenure.engine is not None
                         self.steps.start(tenure.engine, step)
-                    case fx.LoadStates() | fx.LoadInvocation() | fx.Refill():
+                    case fx.LoadStates() | fx.LoadInvocation() | fx.Refill() | fx.Preserve():
                         self._loader.ask(tenure, effect)
                     case fx.Take(lease):
                         reads.append(self._take(tenure, lease))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -19,7 +19,7 @@ from barnabas.contract.records import Invocation
 from barnabas.contract.topics import TopicNames
 from barnabas.log.port import LogUnavailableError, Reader, Record
 from barnabas.runtime import effects as fx
-from barnabas.runtime.intake import Intake, unpack_spilled
+from barnabas.runtime.intake import Intake, Spilled, unpack_record, unpack_spilled
 from barnabas.runtime.shard import ShardEngine
 from barnabas.runtime.tenure import Tenure
 from barnabas.store import keys
@@ -28,7 +28,10 @@ from barnabas.store.port import Query, Shard, Store, StoreCorrupt, StoreUnavaila
 log = logging.getLogger("barnabas.worker")
 
 AGAIN_SECONDS = 0.2
+PAGE = 100  # spilled entries looked at together
+PRESERVED = 500  # records copied to the store in one go
 
+Asked = fx.LoadStates | fx.LoadInvocation | fx.Refill | fx.Preserve
 Decoded = list[tuple[Record, Invocation | PoisonRecord]]
 
 
@@ -64,7 +67,7 @@ class Loader:
         """Whether the next commit had better wait for a read: what waits for its state may well end in that commit."""
         return engine is not None and engine in self._states_under_way
 
-    def ask(self, tenure: Tenure, effect: fx.LoadStates | fx.LoadInvocation | fx.Refill) -> None:
+    def ask(self, tenure: Tenure, effect: Asked) -> None:
         """Take a question of this engine; `flush` sends it."""
         engine, intake = tenure.engine, tenure.intake
         assert engine is not None
@@ -96,11 +99,13 @@ class Loader:
                     self._loaded_states(one.engine, dict(zip(one.effect.keys, mine, strict=True)))
                 elif isinstance(one.effect, fx.LoadInvocation):
                     one.engine.on_invocation_loaded(one.effect.live, mine[0], mine[1])
+                elif isinstance(one.effect, fx.Preserve):
+                    self._spawn(self._or_halt(one, self._preserve(one)))
                 else:
                     refills.append((one, mine[0]))
                 self._touch(one.engine)
         for one, packed in refills:
-            self._spawn(self._refill(one, packed))
+            self._spawn(self._or_halt(one, self._refill(one, packed)))
 
     def _separate(self, questions: list[_Question], error: StoreCorrupt) -> None:
         """One of the questions met something that is not ours. Stop the shard that asked it, and no other."""
@@ -133,25 +138,70 @@ class Loader:
                 log.warning("cannot read from the store, trying again: %s", error)
                 await asyncio.sleep(AGAIN_SECONDS)
 
+    async def _or_halt(self, one: _Question, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except StoreCorrupt as error:
+            self._halt(one.engine, str(error))
+
     async def _refill(self, one: _Question, packed: list[bytes]) -> None:
-        """Hand spilled work back; records that the store does not have are in Kafka, where they were all the time."""
+        """Hand spilled work back, with its records."""
         assert isinstance(one.effect, fx.Refill)
         entries = [unpack_spilled(entry) for entry in packed]
-        elsewhere = [entry.offset for entry in entries if entry.record is None]
+        records = await self._records(one, [entry for entry in entries if not entry.stored])
+        entries = [entry if entry.stored else entry._replace(record=records.get(entry.id)) for entry in entries]
+        with self._between_turns():
+            if not one.engine.closed:
+                one.intake.on_refilled(one.effect.key, entries)
+                self._touch(one.engine)
+
+    async def _records(self, one: _Question, wanted: list[Spilled]) -> dict[bytes, Record]:
+        """Records that the spilled list does not have: kept by the store since, or still in Kafka."""
+        kept = await self._kept(one, wanted)
+        return kept | await self._in_kafka(one, [entry for entry in wanted if entry.id not in kept])
+
+    async def _kept(self, one: _Question, wanted: list[Spilled]) -> dict[bytes, Record]:
+        if not wanted:
+            return {}
+        ids = [entry.id for entry in wanted]
+        [values] = await self._read([(one.engine.shard, ("HMGET", keys.SPILL_RECORDS, *ids))], [one])
+        return {id_: unpack_record(value) for id_, value in zip(ids, values or (), strict=False) if value is not None}
+
+    async def _in_kafka(self, one: _Question, wanted: list[Spilled]) -> dict[bytes, Record]:
         shard = one.engine.shard
         topic = self._names.invocations(shard.service)
-        while elsewhere and not one.engine.closed:
+        while wanted and not one.engine.closed:
             try:
-                records = await self._reader.read(topic, shard.partition, elsewhere)
+                records = await self._reader.read(topic, shard.partition, [entry.offset for entry in wanted])
             except LogUnavailableError as error:
                 log.warning("cannot read %s[%d] again, trying again: %s", topic, shard.partition, error)
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue
-            entries = [entry if entry.stored else entry._replace(record=records.get(entry.offset)) for entry in entries]
-            break
+            return {entry.id: records[entry.offset] for entry in wanted if entry.offset in records}
+        return {}
+
+    async def _preserve(self, one: _Question) -> None:
+        """Look through a key's spilled work, oldest first, for what only Kafka has and will not have much longer."""
+        assert isinstance(one.effect, fx.Preserve)
+        key, before = one.effect.key, one.effect.before
+        found: list[tuple[bytes, Record]] = []
+        since = start = 0
+        while not one.engine.closed and not since:
+            place = (one.engine.shard, ("LRANGE", keys.spilled(key), start, start + PAGE - 1))
+            [packed] = await self._read([place], [one])
+            if not packed:
+                break
+            start += PAGE
+            elsewhere = [entry for entry in map(unpack_spilled, packed) if not entry.stored]
+            kept = await self._kept(one, elsewhere)
+            records = await self._in_kafka(one, [entry for entry in elsewhere if entry.id not in kept])
+            old = {id_: record for id_, record in records.items() if record.timestamp <= before}
+            found += old.items()
+            if len(old) < len(records) or len(found) >= PRESERVED:  # the rest is younger, or waits for the next look
+                since = next((r.timestamp for r in records.values() if r.timestamp > before), before)
         with self._between_turns():
             if not one.engine.closed:
-                one.intake.on_refilled(one.effect.key, entries)
+                one.intake.on_preserved(key, found, since)
                 self._touch(one.engine)
 
     # -- ids that may have been spilled
@@ -207,9 +257,7 @@ class _Question:
 
     __slots__ = ("effect", "engine", "intake")
 
-    def __init__(
-        self, engine: ShardEngine, intake: Intake, effect: fx.LoadStates | fx.LoadInvocation | fx.Refill
-    ) -> None:
+    def __init__(self, engine: ShardEngine, intake: Intake, effect: Asked) -> None:
         self.engine = engine
         self.intake = intake
         self.effect = effect
@@ -222,3 +270,5 @@ class _Question:
                 return [("HGET", keys.INPUTS, live.id), ("LRANGE", keys.journal(live.id), 0, -1)]
             case fx.Refill(key, count):
                 return [("LRANGE", keys.spilled(key), 0, count - 1)]
+            case fx.Preserve():
+                return []  # asks page by page

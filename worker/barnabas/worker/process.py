@@ -12,6 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from random import SystemRandom
 
@@ -24,6 +25,7 @@ from barnabas.log.port import Batch, LogUnavailableError, Position, Producer, Pr
 from barnabas.log.settings import KafkaSettings
 from barnabas.runtime.directory import Directory
 from barnabas.runtime.intake import Intake
+from barnabas.runtime.limits import Limits
 from barnabas.runtime.shard import ShardEngine
 from barnabas.runtime.tenure import Tenure
 from barnabas.sdk.app import App
@@ -64,6 +66,7 @@ class Worker:
         self._clock_offset = 0.0
         self._directory: Directory
         self._topic_ids: dict[str, bytes] = {}
+        self._limits: dict[str, Limits] = {}
         self.driver: Driver
         self.pressure: Pressure
 
@@ -172,6 +175,12 @@ class Worker:
                     f"they must be the same. Make them anew with: barnabas topics apply APP"
                 )
         self._topic_ids = await admin.topic_ids(wanted)
+        configs = await admin.configs([names.invocations(name) for name in services])
+        for name in services:
+            retention = int(configs[names.invocations(name)].get("retention.ms", -1))
+            self._limits[name] = replace(
+                self._settings.limits(), keep_after_ms=retention // 2 if retention > 0 else None
+            )
         registered = [
             Service(
                 definition.name,
@@ -191,7 +200,7 @@ class Worker:
         woken = partial(self._woken, shard)
 
         def make_engine() -> tuple[ShardEngine, Intake]:
-            engine = ShardEngine(shard, definition.handlers, self._directory, self._settings.limits(), woken)
+            engine = ShardEngine(shard, definition.handlers, self._directory, self._limits[shard.service], woken)
             engine.draining = self.driver.stopping
             topic_id = self._topic_ids[self._names.invocations(shard.service)]
             return engine, Intake(engine, topic_id, self._directory.services[shard.service].partitions)
