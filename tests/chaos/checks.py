@@ -254,6 +254,7 @@ class Recorded:
     steps: set[tuple[str, str]] = field(default_factory=set)
     finished: set[str] = field(default_factory=set)
     lines: int = 0
+    unrecorded: int = 0  # steps that had run without the store knowing: each may run once more
 
     @classmethod
     def now(cls, store: StoreView, ledger: Ledger) -> Recorded:
@@ -264,6 +265,9 @@ class Recorded:
             names = [entry[1] if entry[0] == j.RUN else "" for entry in journal if entry[0] < j.FIRST_NOTIFICATION]
             done = {entry[1] for entry in journal if entry[0] >= j.FIRST_NOTIFICATION}
             found.steps |= {(name, _text(id_)) for position, name in enumerate(names, 1) if name and position in done}
+        found.unrecorded = sum(
+            (step, id_) not in found.steps and id_ not in found.finished for step, id_ in set(ledger.lines())
+        )
         return found
 
     def run_again(self, ledger: Ledger) -> list[str]:
