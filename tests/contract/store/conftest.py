@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,9 +20,20 @@ from barnabas.store.redis import RedisStore
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that is free, and the one 10,000 above it too: a cluster's node talks to others there, and knows no port
+    above 65535.
+
+    Both lie below the ports that outgoing connections are given, so none of those takes one meanwhile.
+    """
+    for port in random.sample(range(20_000, 22_700), 200):
+        try:
+            for number in (port, port + 10_000):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", number))
+        except OSError:
+            continue
+        return port
+    raise RuntimeError("none of 200 ports is free")
 
 
 @pytest.fixture(scope="session")
