@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,13 @@ def test_a_released_schema_is_never_edited(schema: Schema) -> None:
 def test_what_a_released_version_wrote_is_read(schema: Schema) -> None:
     decode = CODECS[schema.name][1]
     for record in golden(schema)["records"]:
-        assert described(decode(bytes.fromhex(record["bytes"]))) == record["value"]
+        value = decode(bytes.fromhex(record["bytes"]))
+        empty = {field.name: _default(field) for field in fields(value) if field.name not in record["value"]}
+        assert described(value) == record["value"] | empty, "a later field is what it is by default"
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default is not MISSING else described(field.default_factory())  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("name", CODECS)

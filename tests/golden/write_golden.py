@@ -34,12 +34,17 @@ EXAMPLES: dict[str, list[Any]] = {
             "order-1",
             1_763_875_200_000,
             LABEL,
+            [Caller(OTHER_ID, "Plane", "N14228", 9), ReplyTo("client-2", b"")],
         ),
     ],
     "signal": [
         Signal(SignalKind.COMPLETION, ID, 7, OTHER_ID, b'"done"', None, LABEL),
         Signal(SignalKind.COMPLETION, ID, 200, OTHER_ID, None, FAILURE, LABEL),
         *(Signal(kind, ID) for kind in SignalKind),
+        Signal(SignalKind.ATTACH, ID, label=LABEL, caller=Caller(OTHER_ID, "Plane", "N14228", 9)),
+        Signal(SignalKind.ATTACH, ID, reply_to=ReplyTo("client-2", b"\x07")),
+        Signal(SignalKind.RESOLVE, ID, 4, result=b"1"),
+        Signal(SignalKind.RESOLVE, ID, failure=FAILURE, name="approved"),
     ],
     "reply": [
         Reply("client-1", b"\x01\x02", ID, b'"done"'),

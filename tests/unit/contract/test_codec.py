@@ -52,6 +52,7 @@ invocations = st.builds(
     st.none() | text,
     st.none() | longs,
     st.none() | labels,
+    st.lists(callers | replies_to, max_size=3),
 )
 signals = st.builds(
     Signal,
@@ -62,6 +63,9 @@ signals = st.builds(
     st.none() | blobs,
     st.none() | failures,
     st.none() | labels,
+    st.none() | callers,
+    st.none() | replies_to,
+    st.none() | text,
 )
 replies = st.builds(Reply, text, blobs, ids, st.none() | blobs, st.none() | failures)
 dead_letters = st.builds(
@@ -112,8 +116,15 @@ def avro_fields(value: Any) -> Any:
         return {name: avro_fields(getattr(value, name)) for name in value.__dataclass_fields__}
     if isinstance(value, SignalKind):
         return value.value
-    if isinstance(value, list):
+    if isinstance(value, list) and all(isinstance(item, tuple) for item in value):
         return [{"name": name, "value": content} for name, content in value]
+    if isinstance(value, list):
+        return [
+            {"caller": avro_fields(item), "reply_to": None}
+            if isinstance(item, Caller)
+            else {"caller": None, "reply_to": avro_fields(item)}
+            for item in value
+        ]
     return value
 
 
@@ -258,7 +269,7 @@ def test_bombs_and_broken_lengths_are_poison(data: bytes, says: str) -> None:
 def test_maps_in_several_blocks_with_sizes_are_read() -> None:
     """As writers in other languages may lay them out."""
     entries = b"\x01\x08\x02a\x02b" + b"\x02\x02c\x02d" + b"\x00"
-    assert decode_invocation(BEFORE_MAP + entries + b"\x00" * 5).headers == {"a": "b", "c": "d"}
+    assert decode_invocation(BEFORE_MAP + entries + b"\x00" * 6).headers == {"a": "b", "c": "d"}
 
 
 @given(longs)
@@ -289,7 +300,7 @@ def version_of(declared: dict[str, Any], version: int) -> Schema:
 
 
 def test_an_older_version_is_read_with_the_newest_ones_fields_and_defaults() -> None:
-    declared = json.loads((folder("schemas") / "invocation.v1.avsc").read_text())
+    declared = json.loads((folder("schemas") / "invocation.v2.avsc").read_text())
     kept = [field for field in declared["fields"] if field["name"] not in ("due", "headers")]
     older = dict(declared, fields=[{"name": "dropped_since", "type": "string"}, *kept])
     versions = (version_of(older, 1), version_of(declared, 2))

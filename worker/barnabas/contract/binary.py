@@ -10,7 +10,7 @@ the length, and takes every exception for a malformed record. No reader ever goe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 T = TypeVar("T")
@@ -60,6 +60,11 @@ def write_map(value: Mapping[str, str]) -> bytes:
         return NULL
     entries = [write_text(name) + write_text(text) for name, text in value.items()]
     return write_long(len(entries)) + b"".join(entries) + NULL
+
+
+def write_array(values: Sequence[T], write: Callable[[T], bytes]) -> bytes:
+    """The items in their order, as one block."""
+    return write_long(len(values)) + b"".join(map(write, values)) + NULL if values else NULL
 
 
 def write_optional(value: T | None, write: Callable[[T], bytes]) -> bytes:
@@ -133,6 +138,21 @@ def read_map(data: bytes, position: int) -> tuple[dict[str, str], int]:
         for _ in range(count):
             name, position = read_text(data, position)
             entries[name], position = read_text(data, position)
+
+
+def read_array(data: bytes, position: int, read: Callable[[bytes, int], tuple[T, int]]) -> tuple[list[T], int]:
+    """As `read_map`: every item that `read` reads takes a byte at least, so the data end before a false count does."""
+    items: list[T] = []
+    while True:
+        count, position = read_long(data, position)
+        if count == 0:
+            return items, position
+        if count < 0:
+            count = -count
+            _, position = read_long(data, position)
+        for _ in range(count):
+            item, position = read(data, position)
+            items.append(item)
 
 
 def read_optional(data: bytes, position: int, read: Callable[[bytes, int], tuple[T, int]]) -> tuple[T | None, int]:

@@ -136,13 +136,22 @@ def _invocation(fields: dict[str, Any]) -> Invocation:
     fields["caller"] = _optional(Caller, fields["caller"])
     fields["reply_to"] = _optional(ReplyTo, fields["reply_to"])
     fields["label"] = _optional(Label, fields["label"])
+    fields["waiters"] = [_waiter(waiter) for waiter in fields["waiters"]]
     return Invocation(**fields)
+
+
+def _waiter(fields: dict[str, Any]) -> Caller | ReplyTo:
+    if fields["caller"] is not None:
+        return Caller(**fields["caller"])
+    return ReplyTo(**fields["reply_to"])
 
 
 def _signal(fields: dict[str, Any]) -> Signal:
     fields["kind"] = SignalKind(fields["kind"])
     fields["failure"] = _optional(Failure, fields["failure"])
     fields["label"] = _optional(Label, fields["label"])
+    fields["caller"] = _optional(Caller, fields["caller"])
+    fields["reply_to"] = _optional(ReplyTo, fields["reply_to"])
     return Signal(**fields)
 
 

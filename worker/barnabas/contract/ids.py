@@ -11,6 +11,7 @@ UnicodeEncodeError, a ValueError, everywhere here. Pure; called by clients and b
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from functools import lru_cache
 from hashlib import blake2b
 from os import urandom
@@ -20,6 +21,7 @@ from barnabas.contract.partitioning import partition_hash, partition_of, remembe
 
 ID_BYTES: Final = 24
 _PREFIX: Final = "inv_"
+_AWAKEABLE: Final = "sign_1"
 _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TEXT_DIGITS: Final = 33  # the least n with 62**n >= 2**192
 _VALUES: Final = {digit: value for value, digit in enumerate(_DIGITS)}
@@ -151,6 +153,28 @@ def record_id(service: str, key: str | None, topic_id: bytes, partition: int, of
         raise ValueError(f"a topic id has 16 bytes, this has {len(topic_id)}")
     place = topic_id + partition.to_bytes(4, "big") + offset.to_bytes(8, "big")
     return _derived(service, key, _RECORD, place + _field(service) + _key_field(key))
+
+
+def awakeable_id(invocation: bytes, position: int) -> str:
+    """The id of an awakeable, to give away: which invocation waits, and at which position of its journal.
+
+    `sign_1` and 38 characters of URL-safe base64, as long as Restate's.
+    """
+    return _AWAKEABLE + urlsafe_b64encode(invocation + position.to_bytes(4, "big")).decode().rstrip("=")
+
+
+def parse_awakeable_id(text: str) -> tuple[InvocationId, int]:
+    """The invocation and the position that `awakeable_id` wrote down. Raises MalformedId."""
+    if not text.startswith(_AWAKEABLE):
+        raise MalformedId(f"an awakeable's id starts with {_AWAKEABLE!r}, this does not: {_shortened(text)}")
+    digits = text[len(_AWAKEABLE) :]
+    try:
+        raw = urlsafe_b64decode(digits + "=" * (-len(digits) % 4))
+    except ValueError as error:
+        raise MalformedId(f"this is no awakeable's id: {_shortened(text)}") from error
+    if len(raw) != ID_BYTES + 4 or awakeable_id(raw[:ID_BYTES], int.from_bytes(raw[ID_BYTES:], "big")) != text:
+        raise MalformedId(f"this is no awakeable's id, a character must have changed: {_shortened(text)}")
+    return InvocationId(raw[:ID_BYTES]), int.from_bytes(raw[ID_BYTES:], "big")
 
 
 def _derived(service: str, key: str | None, kind: bytes, fields: bytes) -> InvocationId:

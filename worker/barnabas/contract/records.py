@@ -63,6 +63,7 @@ class Invocation:
     idempotency_key: str | None = None
     due: int | None = None
     label: Label | None = None  # None: from outside
+    waiters: list[Caller | ReplyTo] = field(default_factory=list)  # who attached while it waited in the delays topic
 
 
 class SignalKind(Enum):
@@ -86,6 +87,9 @@ class Signal:
     result: bytes | None = None
     failure: Failure | None = None
     label: Label | None = None
+    caller: Caller | None = None  # ATTACH: the handler that wants the result
+    reply_to: ReplyTo | None = None  # ATTACH: the client that wants it
+    name: str | None = None  # RESOLVE: of the signal; an awakeable has a position instead
 
 
 @dataclass(slots=True)

@@ -11,12 +11,14 @@ from typing import Final
 from barnabas.contract.binary import (
     NULL,
     SOME,
+    read_array,
     read_bytes,
     read_fixed,
     read_long,
     read_map,
     read_optional,
     read_text,
+    write_array,
     write_bytes,
     write_long,
     write_map,
@@ -26,8 +28,8 @@ from barnabas.contract.binary import (
 from barnabas.contract.ids import ID_BYTES
 from barnabas.contract.records import Caller, Failure, Invocation, Label, Reply, ReplyTo, Signal, SignalKind
 
-# What follows the payload of the most usual invocation: empty headers, and null five times.
-_PLAIN_TAIL: Final = NULL * 6
+# What follows the payload of the most usual invocation: empty headers, null five times, no waiters.
+_PLAIN_TAIL: Final = NULL * 7
 _SIGNAL_KINDS: Final = tuple(SignalKind)
 _SIGNAL_SYMBOLS: Final = {kind: write_long(index) for index, kind in enumerate(_SIGNAL_KINDS)}
 
@@ -48,6 +50,7 @@ def write_invocation(prefix: bytes, value: Invocation) -> bytes:
         NULL if value.idempotency_key is None else SOME + write_text(value.idempotency_key),
         NULL if value.due is None else SOME + write_long(value.due),
         NULL if value.label is None else SOME + _write_label(value.label),
+        _write_waiters(value.waiters) if value.waiters else NULL,
     ]
     return b"".join(parts)
 
@@ -68,6 +71,9 @@ def read_invocation(data: bytes, position: int) -> tuple[Invocation, int]:
     due, position = read_optional(data, position, read_long)
     label, position = read_optional(data, position, _read_label)
     invocation = Invocation(id, service, handler, key, payload, headers, caller, reply_to, idempotency_key, due, label)
+    if data[position] == 0:
+        return invocation, position + 1
+    invocation.waiters, position = read_array(data, position, _read_waiter)
     return invocation, position
 
 
@@ -82,6 +88,9 @@ def write_signal(prefix: bytes, value: Signal) -> bytes:
         write_optional(value.result, write_bytes),
         write_optional(value.failure, _write_failure),
         write_optional(value.label, _write_label),
+        write_optional(value.caller, _write_caller),
+        write_optional(value.reply_to, _write_reply_to),
+        write_optional(value.name, write_text),
     ]
     return b"".join(parts)
 
@@ -96,7 +105,11 @@ def read_signal(data: bytes, position: int) -> tuple[Signal, int]:
     result, position = read_optional(data, position, read_bytes)
     failure, position = read_optional(data, position, _read_failure)
     label, position = read_optional(data, position, _read_label)
-    return Signal(_SIGNAL_KINDS[kind], invocation, place, call_id, result, failure, label), position
+    caller, position = read_optional(data, position, _read_caller)
+    reply_to, position = read_optional(data, position, _read_reply_to)
+    name, position = read_optional(data, position, read_text)
+    kind_ = _SIGNAL_KINDS[kind]
+    return Signal(kind_, invocation, place, call_id, result, failure, label, caller, reply_to, name), position
 
 
 def write_reply(prefix: bytes, value: Reply) -> bytes:
@@ -151,6 +164,25 @@ def _read_reply_to(data: bytes, position: int) -> tuple[ReplyTo, int]:
     client, position = read_text(data, position)
     request, position = read_bytes(data, position)
     return ReplyTo(client, request), position
+
+
+def _write_waiters(waiters: list[Caller | ReplyTo]) -> bytes:
+    return write_array(waiters, _write_waiter)
+
+
+def _write_waiter(value: Caller | ReplyTo) -> bytes:
+    if isinstance(value, Caller):
+        return SOME + _write_caller(value) + NULL
+    return NULL + SOME + _write_reply_to(value)
+
+
+def _read_waiter(data: bytes, position: int) -> tuple[Caller | ReplyTo, int]:
+    caller, position = read_optional(data, position, _read_caller)
+    reply_to, position = read_optional(data, position, _read_reply_to)
+    waiter = caller or reply_to
+    if waiter is None:
+        raise ValueError("a waiter is neither a handler nor a client")
+    return waiter, position
 
 
 def _write_failure(value: Failure) -> bytes:

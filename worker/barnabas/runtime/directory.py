@@ -22,15 +22,24 @@ class Directory:
     """Services by name, and the partition counts of the shared topics."""
 
     def __init__(
-        self, names: TopicNames, services: Mapping[str, Service], reply_partitions: int, dead_letter_partitions: int
+        self,
+        names: TopicNames,
+        services: Mapping[str, Service],
+        reply_partitions: int,
+        dead_letter_partitions: int,
+        delay_partitions: int = 1,
     ) -> None:
         self.names = names
         self.services = dict(services)
         self._reply_partitions = reply_partitions
         self._dead_letter_partitions = dead_letter_partitions
+        self._delay_partitions = delay_partitions
 
-    def check(self, service: str, handler: str, keyed: bool) -> None:
-        """Raise UnknownTarget unless somebody serves this, with a key exactly if it wants one."""
+    def check(self, service: str, handler: str, keyed: bool) -> str:
+        """The kind of this handler: "exclusive", "shared", "workflow" or "service".
+
+        Raises UnknownTarget unless somebody serves it, with a key exactly if it wants one.
+        """
         known = self.services.get(service)
         if known is None:
             raise UnknownTarget(f"no service '{service}' is registered; start a worker that serves it")
@@ -40,6 +49,16 @@ class Directory:
         if keyed != (known.kind != "service"):
             what = "is a service and takes no key" if keyed else f"is a {known.kind} and needs a key"
             raise UnknownTarget(f"'{service}' {what}")
+        return known.handlers[handler]
+
+    def service_of(self, id_: bytes) -> str | None:
+        """Whose invocation this is; None where no registered service's name fits the id."""
+        invocation = InvocationId(id_)
+        return next((name for name in self.services if invocation.of_service(name)), None)
+
+    def delay_place(self, id_: bytes) -> tuple[str, int]:
+        """Topic and partition of an invocation that waits for its due time, and of signals about it (R8)."""
+        return self.names.delays, InvocationId(id_).partition(self._delay_partitions)
 
     def invocation_place(self, service: str, id_: bytes) -> tuple[str, int]:
         """Topic and partition of an invocation's record."""

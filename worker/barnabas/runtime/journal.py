@@ -14,8 +14,21 @@ answers. The attempt (`attempt.py`) writes and reads journals; the shard stores 
     CLEAR      name of the state value
     CLEAR_ALL  ""
     TIME       "", ms
-    RESULT     position, id of the call or None, bytes
-    FAILURE    position, id of the call or None, code, message, metadata
+    AWAKEABLE  ""
+    SIGNAL     name of the signal that is waited for
+    ATTACH     "", id of the invocation whose result is wanted
+    CANCEL     "", id of the invocation to be cancelled
+    RESOLVE    id of an awakeable, or "inv_.../name" of a signal: a value or an error was sent to it
+    PROMISE    name of the promise whose value is wanted
+    PEEK       name of the promise, what it was: None, [bytes] or [code, message, metadata]
+    COMPLETE   name of the promise, whether this completed it (else it had been completed before)
+    RESULT     position, whose it is, bytes
+    FAILURE    position, whose it is, code, message, metadata
+    CANCELLED  0, None: the invocation was asked to end; raised at the wait that it interrupts
+
+Whose a result is (R9): the id of the call, or of the invocation attached to; None for steps and sleeps; OF_AWAKEABLE;
+OF_PROMISE; OF_SIGNAL, where the name of the signal stands in the place of the position, as the n-th wait for a name gets
+the n-th signal of that name.
 """
 
 from __future__ import annotations
@@ -36,9 +49,23 @@ SET: Final = 7
 CLEAR: Final = 8
 CLEAR_ALL: Final = 9
 TIME: Final = 10
+AWAKEABLE: Final = 11
+SIGNAL: Final = 12
+ATTACH: Final = 13
+CANCEL: Final = 14
+RESOLVE: Final = 15
+PROMISE: Final = 16
+PEEK: Final = 17
+COMPLETE: Final = 18
 FIRST_NOTIFICATION: Final = 64
 RESULT: Final = 64
 FAILURE: Final = 65
+CANCELLED: Final = 66
+
+#: Whose a result is, where no invocation made it.
+OF_AWAKEABLE: Final = b"awakeable"
+OF_PROMISE: Final = b"promise"
+OF_SIGNAL: Final = b"signal"
 
 _KINDS: Final = {
     CALL: "call",
@@ -51,8 +78,17 @@ _KINDS: Final = {
     CLEAR: "clear state",
     CLEAR_ALL: "clear all state",
     TIME: "time",
+    AWAKEABLE: "awakeable",
+    SIGNAL: "wait for signal",
+    ATTACH: "attach",
+    CANCEL: "cancel",
+    RESOLVE: "resolve",
+    PROMISE: "wait for promise",
+    PEEK: "peek at promise",
+    COMPLETE: "complete promise",
     RESULT: "result",
     FAILURE: "failure",
+    CANCELLED: "cancellation",
 }
 
 pack_entry = msgpack.Packer(autoreset=True).pack

@@ -32,6 +32,17 @@ SPILL_RECORDS = b"spr"
 #: Hash: object key -> how many invocations wait for it with their input left in Kafka (R11).
 SPILL_COUNTS = b"spn"
 
+#: Hash: invocation id -> outcome of a finished one that has an idempotency key or is a workflow's run (R10, R13).
+KEPT = b"kept"
+#: Sorted set: ids of KEPT by the append time at which they expire.
+EXPIRY = b"expiry"
+#: Hash: number -> signal about an invocation that has not come yet (R7).
+PARKED = b"parked"
+#: Hash: number -> signal that is sent once the invocation it is about was acknowledged (R6).
+DEFERRED = b"deferred"
+#: Hash: object key -> id of the invocation that others of this key wait for.
+HEADS = b"heads"
+
 _NAME = re.compile(r"[^\s{}/\x00-\x1f]+")
 
 
@@ -43,6 +54,11 @@ def journal(id: bytes) -> bytes:
 def state(key: str) -> bytes:
     """Suffix of the state of one object key, a hash."""
     return b"st:" + key.encode()
+
+
+def promises(key: str) -> bytes:
+    """Suffix of the promises of one workflow key, a hash: name -> value, error or who waits."""
+    return b"pr:" + key.encode()
 
 
 def spilled(key: str) -> bytes:
