@@ -6,11 +6,12 @@ never repeated by the engine without such a report.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from barnabas.log.port import OutRecord
 from barnabas.runtime.live import Live, Step
-from barnabas.store.port import Commit
+from barnabas.store.port import Commit, Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +23,10 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Read the whole shard (`recovery.questions`) -> `Tenure.on_loaded`."""
+    """Read the whole shard -> `Tenure.on_loaded`."""
 
     lease: bytes
+    questions: Sequence[Query]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +64,28 @@ class StartStep:
     step: Step
 
 
+class Read:
+    """What an engine asks of the loader of its kind; the driver hands it on unseen."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
-class LoadStates:
+class LoadStates(Read):
     """Read the states of these keys -> `on_states`."""
 
     keys: list[str]
 
 
 @dataclass(frozen=True, slots=True)
-class LoadInvocation:
+class LoadInvocation(Read):
     """Read input and journal of this invocation -> `on_invocation_loaded`."""
 
     live: Live
 
 
 @dataclass(frozen=True, slots=True)
-class Refill:
+class Refill(Read):
     """Read the first `count` spilled entries of the key, and their records -> `on_refilled`."""
 
     key: str
@@ -85,23 +93,11 @@ class Refill:
 
 
 @dataclass(frozen=True, slots=True)
-class Preserve:
+class Preserve(Read):
     """Read the key's spilled records from before `before` (ms) that Kafka alone has -> `on_preserved`."""
 
     key: str
     before: int
 
 
-Effect = (
-    Take
-    | Load
-    | SendCommit
-    | ReadFrom
-    | StopReading
-    | Produce
-    | StartStep
-    | LoadStates
-    | LoadInvocation
-    | Refill
-    | Preserve
-)
+Effect = Take | Load | SendCommit | ReadFrom | StopReading | Produce | StartStep | Read

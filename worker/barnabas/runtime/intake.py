@@ -8,7 +8,7 @@ known?), and the mark is raised in either case, so that each record is judged on
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 
@@ -22,9 +22,11 @@ from barnabas.runtime.lanes import Lane
 from barnabas.runtime.live import Live
 from barnabas.runtime.marks import Verdict
 from barnabas.runtime.sender import letter_of
-from barnabas.runtime.shard import ShardEngine
 from barnabas.store import keys
 from barnabas.store.port import Op
+
+if TYPE_CHECKING:
+    from barnabas.runtime.shard import ShardEngine
 
 pack = msgpack.Packer(autoreset=True).pack
 

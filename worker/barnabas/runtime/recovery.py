@@ -5,14 +5,16 @@ The same functions serve a take-over after a crash, a reload after trouble, and 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from barnabas.runtime import live as states_of
 from barnabas.runtime.intake import unpack_standing
 from barnabas.runtime.live import Live, unpack_live
-from barnabas.runtime.shard import ShardEngine
 from barnabas.store import keys
 from barnabas.store.port import Query
+
+if TYPE_CHECKING:
+    from barnabas.runtime.shard import ShardEngine
 
 #: Everything of a shard that its owner holds in memory. Inputs, journals and states are read when they are needed.
 QUESTIONS: list[Query] = [

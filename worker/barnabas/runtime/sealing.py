@@ -6,12 +6,14 @@ leaves its ring entry alone, of many writes to one state value the last one, of 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from barnabas.runtime import journal as j
-from barnabas.runtime.shard import ShardEngine
 from barnabas.store import keys
 from barnabas.store.port import Op
+
+if TYPE_CHECKING:
+    from barnabas.runtime.shard import ShardEngine
 
 
 def is_due(engine: ShardEngine) -> bool:

@@ -17,6 +17,7 @@ from barnabas.contract.records import Failure
 from barnabas.runtime import effects as fx
 from barnabas.runtime import journal as j
 from barnabas.runtime import live as states_of
+from barnabas.runtime import recovery, sealing
 from barnabas.runtime.attempt import Attempt, Finished, Outcome, Replaced
 from barnabas.runtime.context import InvocationContext
 from barnabas.runtime.directory import Directory
@@ -34,7 +35,7 @@ from barnabas.runtime.stepping import Stepping
 from barnabas.runtime.timers import RETRY, Timers
 from barnabas.sdk.errors import TerminalError
 from barnabas.sdk.handler import Handler
-from barnabas.store.port import Shard
+from barnabas.store.port import Op, Shard
 
 log = logging.getLogger("barnabas.engine")
 
@@ -96,6 +97,26 @@ class ShardEngine:
     def hold_under(self, lease: bytes, take: int) -> None:
         """From now on commits and labels are made under this lease."""
         self.sender.lease, self.sender.take = lease, take
+
+    # -- what a tenure asks of every kind of engine (engine.Engine)
+
+    def restore(self, answers: list[Any], now: int) -> None:
+        recovery.restore(self, answers, now)
+
+    def next_due(self) -> int | None:
+        return self.timers.next_due()
+
+    def is_due(self) -> bool:
+        return sealing.is_due(self)
+
+    def is_worthwhile(self) -> bool:
+        return sealing.is_worthwhile(self)
+
+    def gathered(self) -> int:
+        return sealing.gathered(self)
+
+    def seal(self) -> tuple[list[Op], list[int]]:
+        return sealing.seal(self)
 
     # -- accepting
 

@@ -16,11 +16,10 @@ from typing import Any
 
 from barnabas.log.port import Record
 from barnabas.runtime import effects as fx
-from barnabas.runtime import recovery, sealing
-from barnabas.runtime.intake import Intake
+from barnabas.runtime.engine import Engine, SignalIntake
 from barnabas.runtime.live import Step
-from barnabas.runtime.shard import ShardEngine
-from barnabas.store.port import Applied, Commit, Refused, Shard, StoreUnavailable, Taken
+from barnabas.runtime.recovery import QUESTIONS
+from barnabas.store.port import Applied, Commit, Query, Refused, Shard, StoreUnavailable, Taken
 
 #: An owner with nothing to commit looks at its lease and number this often (R4).
 CHECK_MS = 3_000
@@ -57,21 +56,27 @@ class State(Enum):
 
 
 class Tenure:
-    """One shard in the hands of one worker."""
+    """One shard in the hands of one worker. `questions`: what the engine wants to be restored from."""
 
     def __init__(
-        self, shard: Shard, make_engine: Callable[[], tuple[ShardEngine, Intake]], random: Random, now: int
+        self,
+        shard: Shard,
+        make_engine: Callable[[], tuple[Engine, SignalIntake]],
+        random: Random,
+        now: int,
+        questions: Sequence[Query] = QUESTIONS,
     ) -> None:
         self.shard = shard
         self.state = State.WAITING
-        self.engine: ShardEngine | None = None
-        self.intake: Intake | None = None
+        self.engine: Engine | None = None
+        self.intake: SignalIntake | None = None
         self.lease = b""
         self.epoch = 0
         self.refusals = 0
         self._takes = 0  # take counter of our last take
         self._make_engine = make_engine
         self._random = random
+        self._questions = questions
         self._effects: list[fx.Effect] = []
         self._flight: Commit | None = None  # sent, or (while not ACTIVE) of unknown fate
         self._promised: list[int] = []
@@ -107,7 +112,7 @@ class Tenure:
             return self._act_at
         if self.state is not State.ACTIVE or self.engine is None:
             return None
-        timer = self.engine.timers.next_due()
+        timer = self.engine.next_due()
         if self._flight is not None:
             return timer  # the next commit or check waits for the answer, however late that is
         due = self._spoke_at + CHECK_MS
@@ -148,7 +153,7 @@ class Tenure:
         else:
             self._reload()
 
-    def _go_on(self, engine: ShardEngine, taken: Taken) -> None:
+    def _go_on(self, engine: Engine, taken: Taken) -> None:
         self.state = State.ACTIVE
         engine.hold_under(self.lease, taken.takes)
         self._begin_put_off()
@@ -159,17 +164,17 @@ class Tenure:
 
     def _load(self) -> None:
         self.state = State.LOADING
-        self._effects.append(fx.Load(self.lease))
+        self._effects.append(fx.Load(self.lease, self._questions))
 
     def on_loaded(self, lease: bytes, answers: list[Any], now: int) -> None:
-        """The store's answers to `recovery.QUESTIONS`, asked under this lease."""
+        """The store's answers to the questions of the load, asked under this lease."""
         if self.state is not State.LOADING or lease != self.lease:
             return
         self._answered(now)
         self.engine, self.intake = self._make_engine()
         self.engine.hold_under(self.lease, self._takes)
         self.state = State.ACTIVE
-        recovery.restore(self.engine, answers, now)
+        self.engine.restore(answers, now)
         self.epoch = next(_EPOCHS)
         self._effects.append(fx.ReadFrom(self.engine.next_invocation, self.engine.next_signal, self.epoch))
 
@@ -200,9 +205,9 @@ class Tenure:
         engine = self.engine
         if self.state is not State.ACTIVE or engine is None or self._flight is not None:
             return
-        if sealing.is_due(engine):
+        if engine.is_due():
             self._commit(engine, now)
-        elif sealing.is_worthwhile(engine):
+        elif engine.is_worthwhile():
             if self._gathering_since is None:
                 self._gathering_since = now
             elif now >= self._gathering_since + LINGER_MS:
@@ -210,10 +215,10 @@ class Tenure:
         elif now >= self._spoke_at + CHECK_MS or self._put_off:
             self._send(Commit(self.shard, self.lease, engine.number, []), now)
 
-    def _commit(self, engine: ShardEngine, now: int) -> None:
+    def _commit(self, engine: Engine, now: int) -> None:
         self._gathering_since = None
         number = engine.next_commit
-        ops, self._promised = sealing.seal(engine)
+        ops, self._promised = engine.seal()
         self._send(Commit(self.shard, self.lease, number, ops), now)
 
     def _send(self, commit: Commit, now: int) -> None:
@@ -241,7 +246,7 @@ class Tenure:
             self._act_at = now + self._random.randint(*REFUSED_MS)
             self.state = State.WAITING
 
-    def _applied(self, engine: ShardEngine, commit: Commit) -> None:
+    def _applied(self, engine: Engine, commit: Commit) -> None:
         self._flight = None
         promised, self._promised = self._promised, []
         if commit.ops:
@@ -249,7 +254,7 @@ class Tenure:
 
     def is_behind(self) -> bool:
         """Whether more has gathered behind the commit under way than should go into the next one."""
-        return self._flight is not None and self.engine is not None and sealing.gathered(self.engine) > GATHERED
+        return self._flight is not None and self.engine is not None and self.engine.gathered() > GATHERED
 
     # -- steps
 
@@ -292,7 +297,7 @@ class Tenure:
         engine = self.engine
         if engine is None:
             return self.state is not State.ACTIVE
-        if self._flight is not None or sealing.is_due(engine) or len(engine.outbox):
+        if self._flight is not None or engine.is_due() or len(engine.outbox):
             return False
         return engine.nothing_under_way()
 

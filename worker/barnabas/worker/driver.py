@@ -19,15 +19,15 @@ from typing import Any
 from barnabas.contract.topics import TopicNames
 from barnabas.log.port import BEGINNING, Batch, Consumer, Position
 from barnabas.runtime import effects as fx
+from barnabas.runtime.engine import Engine
 from barnabas.runtime.live import Step
-from barnabas.runtime.recovery import QUESTIONS
 from barnabas.runtime.shard import ShardEngine
 from barnabas.runtime.tenure import LINGER_MS, State, Tenure
-from barnabas.store.port import Applied, Commit, Refused, Shard, Store, StoreCorrupt, StoreUnavailable
+from barnabas.store.port import Applied, Commit, Query, Refused, Shard, Store, StoreCorrupt, StoreUnavailable
 from barnabas.worker.current_task import CurrentTask
 from barnabas.worker.failpoints import Failpoints
-from barnabas.worker.loading import Loader
 from barnabas.worker.production import OpenSession, Production
+from barnabas.worker.reads import Reads
 from barnabas.worker.steps import StepRunner
 
 log = logging.getLogger("barnabas.worker")
@@ -41,7 +41,7 @@ class Driver:
     def __init__(
         self,
         store: Store,
-        loader: Loader,
+        loader: Reads,
         open_session: OpenSession,
         names: TopicNames,
         owner: str,
@@ -106,7 +106,7 @@ class Driver:
             tenure.halt()
             self.wake()
 
-    def halt_engine(self, engine: ShardEngine, why: str) -> None:
+    def halt_engine(self, engine: Engine, why: str) -> None:
         """As `halt`, for whoever knows the engine alone. One that is no longer in use is left."""
         tenure = self.tenures.get(engine.shard)
         if tenure is not None and tenure.engine is engine:
@@ -125,14 +125,14 @@ class Driver:
         self._touched.update(dict.fromkeys(self.tenures.values()))
         self._schedule()
 
-    def touch(self, engine: ShardEngine) -> None:
+    def touch(self, engine: Engine) -> None:
         """Have a turn soon that looks at this engine's shard."""
         tenure = self.tenures.get(engine.shard)
         if tenure is not None and tenure.engine is engine:
             self._touched[tenure] = None
             self._schedule()
 
-    def touch_later(self, engine: ShardEngine) -> None:
+    def touch_later(self, engine: Engine) -> None:
         """Have a turn look at this engine's shard within a moment: nobody waits for it."""
         tenure = self.tenures.get(engine.shard)
         if tenure is not None and tenure.engine is engine:
@@ -210,22 +210,15 @@ class Driver:
         if kind == "signals":
             tenure.on_signals(batch.epoch, batch.records, now)
             return
-        engine, intake = tenure.engine, tenure.intake
+        engine = tenure.engine
         assert engine is not None
-        assert intake is not None
         if self._loader.holds_back(engine) or tenure.is_behind():
             # What waits for its state would fill the queues with what comes behind it, for a moment, and what a slow
             # store has not taken yet would grow into a commit without bounds: let it wait here.
             self._inbox.append(batch)
             return
         engine.now = now
-        decoded = intake.read(batch.records)
-        if engine.lanes.spilled or self._loader.looks_up(engine):
-            self._loader.look_up(
-                engine, intake, decoded
-            )  # in order, after the store has said which of the ids it knows
-        else:
-            intake.on_invocations(decoded)
+        self._loader.take_in(tenure, batch.records)
 
     def _set_alarm(self) -> None:
         """Have a turn when the first shard is due.
@@ -271,14 +264,14 @@ class Driver:
                     case fx.SendCommit(commit):
                         commits.append((tenure, commit))
                     case fx.StartStep(step):
-                        assert tenure.engine is not None
+                        assert isinstance(tenure.engine, ShardEngine), "no other kind has handlers"
                         self.steps.start(tenure.engine, step)
-                    case fx.LoadStates() | fx.LoadInvocation() | fx.Refill() | fx.Preserve():
+                    case fx.Read():
                         self._loader.ask(tenure, effect)
                     case fx.Take(lease):
                         reads.append(self._take(tenure, lease))
-                    case fx.Load(lease):
-                        reads.append(self._load(tenure, lease))
+                    case fx.Load(lease, questions):
+                        reads.append(self._load(tenure, lease, questions))
                     case fx.ReadFrom(invocations, signals, epoch):
                         self._read_from(tenure.shard, invocations, signals, epoch)
                     case fx.StopReading():
@@ -348,9 +341,9 @@ class Driver:
                 tenure.on_taken(lease, taken, self._clock())
         self.wake()
 
-    async def _load(self, tenure: Tenure, lease: bytes) -> None:
+    async def _load(self, tenure: Tenure, lease: bytes, questions: Sequence[Query]) -> None:
         try:
-            answers = await self._store.read([(tenure.shard, question) for question in QUESTIONS])
+            answers = await self._store.read([(tenure.shard, question) for question in questions])
             self._failpoints.reach("load.replied")
         except StoreUnavailable as error:
             log.warning("cannot load %s, trying again: %s", tenure.shard, error)
@@ -377,7 +370,7 @@ class Driver:
             tenure.put_off(step)
             self.touch(engine)
 
-    def _on_undeliverable(self, engine: ShardEngine, number: int, why: str) -> None:
+    def _on_undeliverable(self, engine: Engine, number: int, why: str) -> None:
         self._tell_time()
         with self.current_task.is_probe():
             engine.on_undeliverable(number, why)

@@ -19,6 +19,7 @@ from barnabas.contract.records import Invocation
 from barnabas.contract.topics import TopicNames
 from barnabas.log.port import LogUnavailableError, Reader, Record
 from barnabas.runtime import effects as fx
+from barnabas.runtime.engine import Engine
 from barnabas.runtime.intake import Intake, Spilled, unpack_record, unpack_spilled
 from barnabas.runtime.shard import ShardEngine
 from barnabas.runtime.tenure import Tenure
@@ -63,15 +64,23 @@ class Loader:
         self._touch = touch
         self._halt = halt
 
-    def holds_back(self, engine: ShardEngine | None) -> bool:
+    def holds_back(self, engine: Engine | None) -> bool:
         """Whether the next commit had better wait for a read: what waits for its state may well end in that commit."""
         return engine is not None and engine in self._states_under_way
 
-    def ask(self, tenure: Tenure, effect: Asked) -> None:
+    def take_in(self, tenure: Tenure, records: list[Record]) -> None:
+        """Hand records to the intake: at once, or in order after the store has said which of their ids it knows."""
+        engine, intake = _both(tenure)
+        decoded = intake.read(records)
+        if engine.lanes.spilled or self.looks_up(engine):
+            self.look_up(engine, intake, decoded)
+        else:
+            intake.on_invocations(decoded)
+
+    def ask(self, tenure: Tenure, effect: fx.Read) -> None:
         """Take a question of this engine; `flush` sends it."""
-        engine, intake = tenure.engine, tenure.intake
-        assert engine is not None
-        assert intake is not None
+        engine, intake = _both(tenure)
+        assert isinstance(effect, Asked)
         if isinstance(effect, fx.LoadStates):
             self._states_under_way[engine] = self._states_under_way.get(engine, 0) + 1
         self._questions.append(_Question(engine, intake, effect))
@@ -250,6 +259,13 @@ class Loader:
                     intake.on_invocations(decoded, known)
                 self._touch(engine)
         del self._lookups[engine]
+
+
+def _both(tenure: Tenure) -> tuple[ShardEngine, Intake]:
+    engine, intake = tenure.engine, tenure.intake
+    assert isinstance(engine, ShardEngine)
+    assert isinstance(intake, Intake)
+    return engine, intake
 
 
 class _Question:

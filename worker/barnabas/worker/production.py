@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from barnabas.log.port import BatchRefusedError, OutRecord, Producer, ProducerEvents, UndeliverableError
-from barnabas.runtime.shard import ShardEngine
+from barnabas.runtime.engine import Engine
 from barnabas.worker.failpoints import Failpoints
 
 log = logging.getLogger("barnabas.worker")
@@ -21,7 +21,7 @@ log = logging.getLogger("barnabas.worker")
 #: A session that ended is followed by another after this long, so that a broken topic does not make a busy loop.
 PAUSE_SECONDS = 0.2
 
-Token = tuple[ShardEngine, int]
+Token = tuple[Engine, int]
 
 
 class OpenSession(Protocol):
@@ -37,8 +37,8 @@ class Production:
         self,
         open_session: OpenSession,
         start_over: Callable[[], None],
-        undeliverable: Callable[[ShardEngine, int, str], None],
-        changed: Callable[[ShardEngine], None],
+        undeliverable: Callable[[Engine, int, str], None],
+        changed: Callable[[Engine], None],
         fail: Callable[[BaseException], None],
         failpoints: Failpoints,
     ) -> None:
@@ -54,7 +54,7 @@ class Production:
         self.sessions = 1
         self._session: Producer | None = self._open(self, one_by_one=False)
 
-    def produce(self, engine: ShardEngine, entries: list[tuple[int, OutRecord]]) -> None:
+    def produce(self, engine: Engine, entries: list[tuple[int, OutRecord]]) -> None:
         """Produce these outbox entries of a shard, in order."""
         self._failpoints.reach("produce.ready")
         if self._session is None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from barnabas.runtime.engine import Engine
 from barnabas.runtime.live import Step
 from barnabas.runtime.shard import ShardEngine
 from barnabas.sdk.errors import TerminalError
@@ -53,7 +54,7 @@ class StepRunner:
         self._tasks[task] = engine
         task.add_done_callback(self._forget)
 
-    def abandon(self, engine: ShardEngine) -> None:
+    def abandon(self, engine: Engine) -> None:
         """The engine is gone: nobody wants these outcomes.
 
         What runs in a thread cannot be stopped and runs to its end.
