@@ -183,7 +183,9 @@ async def issue_once(ctx: restate.Context, customer: str) -> bool:
 
 
 @sleeper.handler()
-async def nap(ctx: restate.Context, key: str) -> str:
+async def nap(ctx: restate.Context, where: list[str]) -> str:
+    key, begun = where
+    ctx.resolve_awakeable(begun, "asleep")
     try:
         await ctx.sleep(timedelta(hours=1))
     except restate.TerminalError as error:
@@ -193,18 +195,19 @@ async def nap(ctx: restate.Context, key: str) -> str:
 
 
 @sleeper.handler()
-async def nap_below(ctx: restate.Context, key: str) -> str:
+async def nap_below(ctx: restate.Context, where: list[str]) -> str:
     """Sleeps in a callee: cancel goes down to it first."""
     try:
-        return await ctx.service_call(nap, arg=key)
+        return await ctx.service_call(nap, arg=where)
     except restate.TerminalError as error:
-        ctx.object_send(note, key=key, arg=f"told: {error.status_code}")
+        ctx.object_send(note, key=where[0], arg=f"told: {error.status_code}")
         raise
 
 
 @sleeper.handler()
-async def doze(ctx: restate.Context, key: str) -> str:
+async def doze(ctx: restate.Context, begun: str) -> str:
     """Survives a cancel: whoever catches the error may go on."""
+    ctx.resolve_awakeable(begun, "dozing")
     try:
         await ctx.sleep(timedelta(hours=1), name="doze")
     except restate.TerminalError:
@@ -214,8 +217,9 @@ async def doze(ctx: restate.Context, key: str) -> str:
 
 @control.handler()
 async def cancel_call(ctx: restate.Context, key: str) -> list[object]:
-    call = ctx.service_call(nap_below, arg=key)
-    await ctx.sleep(timedelta(milliseconds=200))
+    id_, begun = ctx.awakeable(type_hint=str)
+    call = ctx.service_call(nap_below, arg=[key, id_])
+    await begun
     await call.cancel_invocation()
     try:
         return [await call]
@@ -224,8 +228,10 @@ async def cancel_call(ctx: restate.Context, key: str) -> list[object]:
 
 
 @control.handler()
-async def cancel_by_id(ctx: restate.Context, key: str) -> str:
-    id_ = await ctx.service_send(doze, arg=key).invocation_id()
+async def cancel_by_id(ctx: restate.Context) -> str:
+    awakeable, begun = ctx.awakeable(type_hint=str)
+    id_ = await ctx.service_send(doze, arg=awakeable).invocation_id()
+    await begun
     ctx.cancel_invocation(id_)
     return await ctx.attach_invocation(id_, type_hint=str)
 
