@@ -1,6 +1,6 @@
 """The project in `restate_project` says nothing but what Restate's SDK knows, so that running it proves something.
 
-It was also imported under restate-sdk 1.3.0 itself, where `restate.app` builds. To do so again, where that is installed:
+It was also imported under restate-sdk 1.3.0 itself, where `restate.app` builds. Again, where that is installed:
 
     cd tests/compat && python -c "from restate_project.app import app"
 """
