@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from barnabas.sdk.app import App, app
+from barnabas.sdk.clients import SendDefinition
 from barnabas.sdk.context import (
     AttemptFinishedEvent,
     Context,
@@ -36,6 +37,7 @@ from barnabas.sdk.errors import (
     is_internal_exception,
 )
 from barnabas.sdk.object import VirtualObject
+from barnabas.sdk.protocols import definition
 from barnabas.sdk.retry_policy import InvocationRetryPolicy
 from barnabas.sdk.service import Service
 from barnabas.sdk.workflow import Workflow
@@ -65,6 +67,7 @@ __all__ = [
     "RetryableError",
     "RunOptions",
     "SdkInternalBaseException",
+    "SendDefinition",
     "SendHandle",
     "Service",
     "TerminalError",
@@ -73,6 +76,7 @@ __all__ = [
     "WorkflowContext",
     "WorkflowSharedContext",
     "app",
+    "definition",
     "is_internal_exception",
 ]
 

@@ -16,8 +16,8 @@ from datetime import timedelta
 from typing import Any, Final, Generic, Literal, TypeVar, cast
 
 from barnabas.sdk.annotations import UNTYPED, resolve, without_none
-from barnabas.sdk.context import HandlerType
 from barnabas.sdk.errors import TerminalError
+from barnabas.sdk.handler_type import HandlerType
 from barnabas.sdk.input_errors import explain
 from barnabas.sdk.retry_policy import DEFAULT_POLICY, ResolvedRetryPolicy
 from barnabas.sdk.serde import (
@@ -34,6 +34,9 @@ I = TypeVar("I")  # noqa: E741
 O = TypeVar("O")  # noqa: E741
 
 HandlerKind = Literal["exclusive", "shared", "workflow"]
+ServiceKind = Literal["object", "service", "workflow"]
+#: What becomes of a call that would wait for itself: it waits until somebody cancels it, or fails at once.
+OnDeadlock = Literal["wait", "fail"]
 ContextManagers = list[Callable[[], AbstractAsyncContextManager[None]]]
 
 JSON_TYPE: Final = "application/json"
@@ -46,7 +49,7 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 class ServiceTag:
     """Which service a handler belongs to."""
 
-    kind: Literal["object", "service", "workflow"]
+    kind: ServiceKind
     name: str
     description: str | None = None
     metadata: dict[str, str] | None = None
@@ -64,6 +67,30 @@ class HandlerSettings:
     workflow_retention: timedelta | None = None
     state_preload: bool | list[str] | None = None
     ingress_private: bool | None = None
+    on_deadlock: OnDeadlock | None = None
+
+    def __post_init__(self) -> None:
+        """Raises TypeError or ValueError for a value that makes no sense, where it is written."""
+        for name in _TIMES:
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if not isinstance(value, timedelta):
+                raise TypeError(f"{name} is a datetime.timedelta, not a {type(value).__name__}: timedelta(hours=1)")
+            if value < timedelta(0):
+                raise ValueError(f"{name} cannot be negative: {value}")
+        if self.on_deadlock not in (None, "wait", "fail"):
+            raise ValueError(f"on_deadlock is 'wait' or 'fail', not {self.on_deadlock!r}")
+
+
+#: Settings that are spans of time.
+_TIMES: Final = (
+    "inactivity_timeout",
+    "abort_timeout",
+    "journal_retention",
+    "idempotency_retention",
+    "workflow_retention",
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -86,6 +113,8 @@ class Handler(Generic[I, O]):
     settings: HandlerSettings = field(default_factory=HandlerSettings)
     retry_policy: ResolvedRetryPolicy = DEFAULT_POLICY
     context_managers: tuple[Callable[[], AbstractAsyncContextManager[None]], ...] = ()
+    input_name: str | None = None  # of the parameter, for callers who name it
+    input_default: Any = inspect.Parameter.empty
     needs_task: bool = False  # the runtime has seen it ask for its asyncio task
 
     @property
@@ -144,6 +173,8 @@ def make_handler(
         settings=settings,
         retry_policy=retry_policy,
         context_managers=tuple(context_managers),
+        input_name=parameters[1].name if len(parameters) == 2 else None,
+        input_default=parameters[1].default if len(parameters) == 2 else inspect.Parameter.empty,
     )
 
 
@@ -197,15 +228,30 @@ def marked(fn: Callable[..., Any], handler: Handler[Any, Any]) -> Callable[..., 
     return handled
 
 
-def handler_of(tpe: HandlerType[I, O]) -> Handler[I, O]:
-    """The handler that a decorated function defines. Raises ValueError if it defines none."""
+def handler_of(tpe: HandlerType[I, O] | Handler[I, O], kind: ServiceKind | None = None) -> Handler[I, O]:
+    """The handler that a decorated function defines, or that a method of a caller's own definition stands for.
+
+    `kind` is the kind of service that the caller takes it for, where the definition does not say. Raises ValueError if
+    it is neither, TypeError for a definition that cannot be a handler.
+    """
     handler = getattr(tpe, _MARK, None)
+    if handler is None:
+        handler = _stands_for(tpe, kind)
+    return cast(Handler[I, O], handler)
+
+
+def _stands_for(tpe: object, kind: ServiceKind | None) -> Handler[Any, Any]:
+    if isinstance(tpe, Handler):
+        return tpe
+    from barnabas.sdk.protocols import handler_of_method  # which makes handlers, and so imports this module
+
+    handler = handler_of_method(tpe, kind)
     if handler is None:
         raise ValueError(
             f"{getattr(tpe, '__qualname__', tpe)!r} is no handler: pass a function that a service's decorator "
-            f"returned, or call it by names with generic_call"
+            f"returned, a method of a definition (GreeterApi.greet), or call it by names with generic_call"
         )
-    return cast(Handler[I, O], handler)
+    return handler
 
 
 def start(handler: Handler[I, O], ctx: Any, payload: bytes) -> Coroutine[Any, Any, O]:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Literal, TypeVar
 
 from barnabas.sdk.definition import ServiceDefinition, state_preload_of
-from barnabas.sdk.handler import JSON_TYPE, ContextManagers, HandlerSettings, ServiceTag
+from barnabas.sdk.handler import JSON_TYPE, ContextManagers, HandlerSettings, OnDeadlock, ServiceTag
 from barnabas.sdk.retry_policy import InvocationRetryPolicy
 from barnabas.sdk.serde import DEFAULT_SERDE, Serde
 
@@ -20,7 +20,8 @@ class VirtualObject(ServiceDefinition):
     """A virtual object: each key has state, and its exclusive handlers run one at a time, in order of arrival.
 
     Parameters as those of `Service`. `state_preload` says which state is read before a handler starts (True: all,
-    False: none, or names); `enable_lazy_state` is its older form.
+    False: none, or names); `enable_lazy_state` is its older form. A call to an exclusive handler that would wait for
+    itself, over any number of keys, waits until somebody cancels it; with `on_deadlock="fail"` it fails at once.
     """
 
     def __init__(
@@ -37,6 +38,8 @@ class VirtualObject(ServiceDefinition):
         ingress_private: bool | None = None,
         invocation_retry_policy: InvocationRetryPolicy | None = None,
         invocation_context_managers: ContextManagers | None = None,
+        *,
+        on_deadlock: OnDeadlock | None = None,
     ) -> None:
         settings = HandlerSettings(
             inactivity_timeout=inactivity_timeout,
@@ -45,6 +48,7 @@ class VirtualObject(ServiceDefinition):
             idempotency_retention=idempotency_retention,
             state_preload=state_preload_of(state_preload, enable_lazy_state),
             ingress_private=ingress_private,
+            on_deadlock=on_deadlock,
         )
         tag = ServiceTag("object", name, description, metadata)
         super().__init__(tag, settings, invocation_retry_policy, invocation_context_managers)

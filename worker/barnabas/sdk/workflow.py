@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from barnabas.sdk.definition import ServiceDefinition, state_preload_of
-from barnabas.sdk.handler import JSON_TYPE, ContextManagers, HandlerSettings, ServiceTag
+from barnabas.sdk.handler import JSON_TYPE, ContextManagers, HandlerSettings, OnDeadlock, ServiceTag
 from barnabas.sdk.retry_policy import InvocationRetryPolicy
 from barnabas.sdk.serde import DEFAULT_SERDE, Serde
 
@@ -20,7 +20,10 @@ O = TypeVar("O")  # noqa: E741
 
 
 class Workflow(ServiceDefinition):
-    """A workflow: `main` runs once a key, its other handlers are shared. Parameters as those of `VirtualObject`."""
+    """A workflow: `main` runs once a key, its other handlers are shared. Parameters as those of `VirtualObject`.
+
+    `workflow_retention` is how long result, state and promises are kept after `main` has ended (a day by default).
+    """
 
     def __init__(
         self,
@@ -36,6 +39,9 @@ class Workflow(ServiceDefinition):
         ingress_private: bool | None = None,
         invocation_retry_policy: InvocationRetryPolicy | None = None,
         invocation_context_managers: ContextManagers | None = None,
+        *,
+        workflow_retention: timedelta | None = None,
+        on_deadlock: OnDeadlock | None = None,
     ) -> None:
         settings = HandlerSettings(
             inactivity_timeout=inactivity_timeout,
@@ -44,6 +50,8 @@ class Workflow(ServiceDefinition):
             idempotency_retention=idempotency_retention,
             state_preload=state_preload_of(state_preload, enable_lazy_state),
             ingress_private=ingress_private,
+            workflow_retention=workflow_retention,
+            on_deadlock=on_deadlock,
         )
         tag = ServiceTag("workflow", name, description, metadata)
         super().__init__(tag, settings, invocation_retry_policy, invocation_context_managers)
