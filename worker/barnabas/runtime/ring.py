@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgpack
 
 from barnabas.contract.records import Failure
+from barnabas.runtime.journal import Entry
 from barnabas.runtime.live import Live
 
 pack = msgpack.Packer(autoreset=True).pack
@@ -25,6 +26,31 @@ class Outcome(NamedTuple):
 
     result: bytes | None
     failure: Failure | None
+
+
+class RingEntry(NamedTuple):
+    """A finished invocation as the store's list has it."""
+
+    id: bytes
+    handler: str
+    key: str | None
+    payload: bytes
+    headers: dict[str, str]
+    result: bytes | None
+    failure: Failure | None
+    journal: list[Entry] | None  # None: it was in the store alone when the invocation ended, and went with it
+    accepted_at: int  # ms
+    completed_at: int  # ms
+    attempts: int  # that failed
+
+
+def unpack_ring_entry(packed: bytes) -> RingEntry:
+    """An entry as it lies in the store, for people who look at it."""
+    _, id_, handler, key, payload, headers, result, failed, journal, accepted_at, completed_at, attempts = (
+        msgpack.unpackb(packed)
+    )
+    failure = None if failed is None else Failure(*failed)
+    return RingEntry(id_, handler, key, payload, headers, result, failure, journal, accepted_at, completed_at, attempts)
 
 
 class Ring:
