@@ -19,6 +19,7 @@ from barnabas.log.port import OutRecord, Record
 from barnabas.runtime import effects as fx
 from barnabas.runtime.directory import Directory
 from barnabas.runtime.intake import Intake, unpack_spilled
+from barnabas.runtime.kept import Found, unpack_kept
 from barnabas.runtime.limits import Limits
 from barnabas.runtime.live import Live, Step
 from barnabas.runtime.recovery import QUESTIONS
@@ -66,6 +67,7 @@ class Bench:
         self.reading: list[fx.ReadFrom | fx.StopReading] = []
         self.offset = 0
         self.signal_offset = 0
+        self.hidden = 0  # records of the invocations topic that were appended and not fed yet
         self.tenure = self.make_tenure()
         self.work()
 
@@ -122,16 +124,21 @@ class Bench:
     def feed_records(self, records: list[Record], *, spilled: Any = None, work: bool = True) -> None:
         self.kept = [*getattr(self, "kept", []), *records]
         decoded = self.intake.read(records)
-        if spilled is None and self.engine.lanes.spilled:
-            ids = [one.id for _, one in decoded if isinstance(one, Invocation)]
-            values = self.core.read(self.shard, ("HMGET", keys.SPILL, *ids)) if ids else []
-            spilled = {id_ for id_, value in zip(ids, values, strict=True) if value is not None} | set(
-                self.engine.spilling
-            )
         self.engine.now = self.now
-        self.intake.on_invocations(decoded, spilled or ())
+        found = self.found(*self.intake.wanted(decoded)) if spilled is None else Found(set(spilled), {})
+        self.intake.on_invocations(decoded, found)
         if work:
             self.work()
+
+    def found(self, spilled: list[bytes], kept: list[bytes]) -> Found:
+        """What the store knows of these ids."""
+        waiting = self.core.read(self.shard, ("HMGET", keys.SPILL, *spilled)) if spilled else []
+        outcomes = self.core.read(self.shard, ("HMGET", keys.KEPT, *kept)) if kept else []
+        known = {id_ for id_, value in zip(spilled, waiting, strict=True) if value is not None}
+        return Found(
+            known | set(self.engine.spilling),
+            {id_: unpack_kept(value) for id_, value in zip(kept, outcomes, strict=True) if value is not None},
+        )
 
     def answer(
         self, invocation: Invocation, result: Any = None, failure: Failure | None = None, *, work: bool = True
@@ -152,6 +159,11 @@ class Bench:
         self.tenure.on_signals(self.tenure.epoch, records, self.now)
         if work:
             self.work()
+
+    @property
+    def end(self) -> int:
+        """Where the invocations topic ends."""
+        return self.offset + self.hidden
 
     def pass_time(self, ms: int) -> None:
         self.now += ms
@@ -227,7 +239,8 @@ class Bench:
         match effect:
             case fx.LoadStates(names):
                 self.engine.on_states(
-                    {name: self.core.read(self.shard, ("HGETALL", keys.state(name))) for name in names}
+                    {name: self.core.read(self.shard, ("HGETALL", keys.state(name))) for name in names},
+                    {name: self.core.read(self.shard, ("HGETALL", keys.promises(name))) for name in names},
                 )
             case fx.LoadInvocation(live):
                 found = self.core.read(self.shard, ("HGET", keys.INPUTS, live.id))
@@ -238,6 +251,19 @@ class Bench:
                 entries = [unpack_spilled(one) for one in packed]
                 entries = [one if one.stored else one._replace(record=records.get(one.offset)) for one in entries]
                 self.intake.on_refilled(key, entries)
+            case fx.TraceSignals(numbers):
+                ids = [signal.invocation for number in numbers if (signal := self.engine.parked.get(number))]
+                found = self.found(ids, ids)
+                self.engine.signals.on_traced(numbers, set(found.spilled), found.kept, self.end)
+                self.engine.run_ready()
+            case fx.ReadEnd():
+                self.engine.on_end(self.now, self.end)
+            case fx.Expire(before):
+                entries = self.core.read(self.shard, ("ZRANGE", keys.EXPIRY, 0, -1))
+                gone = [id_ for id_, expires in entries if expires <= before]
+                kept = self.found([], gone).kept
+                later = [int(expires) for _, expires in entries if expires > before]
+                self.engine.on_expired({id_: kept.get(id_) for id_ in gone}, later[0] if later else None)
 
     def crash(self, *, work: bool = True) -> None:
         """The process dies, and another takes the shard."""

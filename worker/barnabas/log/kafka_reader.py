@@ -37,6 +37,11 @@ class KafkaReader:
         async with self._lock:
             return await asyncio.to_thread(self._read, topic, partition, sorted(set(offsets)))
 
+    async def end(self, topic: str, partition: int) -> int:
+        """Raises `LogUnavailableError` if Kafka does not say within `request_seconds`."""
+        async with self._lock:
+            return await asyncio.to_thread(self._end, topic, partition)
+
     async def aclose(self) -> None:
         async with self._lock:
             if self._driver is not None:
@@ -60,6 +65,18 @@ class KafkaReader:
         finally:
             driver.unassign()
         return found
+
+    def _end(self, topic: str, partition: int) -> int:
+        driver = self._driver = self._driver or Driver(_config(self._settings))
+        try:
+            _, high = driver.get_watermark_offsets(
+                TopicPartition(topic, partition), timeout=self._settings.request_seconds
+            )
+        except KafkaException as error:
+            raise LogUnavailableError(
+                f"cannot ask for the end of {topic}[{partition}]: {error.args[0].str()}"
+            ) from error
+        return high
 
     def _within(self, driver: Driver, topic: str, partition: int, offsets: list[int]) -> list[int]:
         """Those of `offsets` that the log spans now."""

@@ -298,3 +298,6 @@ class MemoryReader:
     async def read(self, topic: str, partition: int, offsets: Sequence[int]) -> dict[int, Record]:
         low, high = self._core.bounds(topic, partition)
         return {offset: self._core.read(topic, partition, offset, 1)[0] for offset in offsets if low <= offset < high}
+
+    async def end(self, topic: str, partition: int) -> int:
+        return self._core.bounds(topic, partition)[1]

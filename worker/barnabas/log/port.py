@@ -186,3 +186,7 @@ class Reader(Protocol):
     async def read(self, topic: str, partition: int, offsets: Sequence[int]) -> dict[int, Record]:
         """The records at those offsets; one that retention has removed is missing from the answer."""
         ...
+
+    async def end(self, topic: str, partition: int) -> int:
+        """The offset that the next record appended to this partition will get (R7, R13)."""
+        ...

@@ -100,4 +100,33 @@ class Preserve(Read):
     before: int
 
 
+@dataclass(frozen=True, slots=True)
+class TraceSignals(Read):
+    """Ask about the invocations of parked signals: kept, waiting in the store? And where does their topic end now?
+
+    -> `Signals.on_traced`.
+    """
+
+    numbers: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadEnd(Read):
+    """Ask for the end of the invocations topic -> `on_end`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expire(Read):
+    """Read the kept outcomes that expired before `before` (append time, ms) -> `on_expired`."""
+
+    before: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckDeadlock(Read):
+    """See whether this queued call waits for itself, through the store -> `fail_deadlock` if it does."""
+
+    live: Live
+
+
 Effect = Take | Load | SendCommit | ReadFrom | StopReading | Produce | StartStep | Read

@@ -7,17 +7,17 @@ known?), and the mark is raised in either case, so that each record is judged on
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgpack
 
 from barnabas.contract import codec, raw
 from barnabas.contract.errors import UNADDRESSED, PoisonRecord
-from barnabas.contract.ids import InvocationId
-from barnabas.contract.records import Caller, Failure, Invocation, ReplyTo, Signal, SignalKind
+from barnabas.contract.ids import InvocationId, workflow_id
+from barnabas.contract.records import Caller, Failure, Invocation, ReplyTo, Signal
 from barnabas.log.port import Record
-from barnabas.runtime import journal as j
+from barnabas.runtime.kept import NOTHING, Found, KeptOutcome
 from barnabas.runtime.lanes import Lane
 from barnabas.runtime.live import Live
 from barnabas.runtime.marks import Verdict
@@ -32,6 +32,10 @@ pack = msgpack.Packer(autoreset=True).pack
 
 _INVOCATIONS = "i"
 _SIGNALS = "s"
+
+
+#: The latest due time, ms: a store's scores are doubles.
+END_OF_TIME: Final = 2**53 - 1
 
 
 class Spilled(NamedTuple):
@@ -85,7 +89,9 @@ class Intake:
         names = engine.directory.names
         self._invocations = names.invocations(engine.shard.service)
         self._signals = names.signals(engine.shard.service)
-        self._keyed = engine.directory.services[engine.shard.service].kind != "service"
+        kind = engine.directory.services[engine.shard.service].kind
+        self._keyed = kind != "service"
+        self._is_workflow = kind == "workflow"
 
     # -- invocations
 
@@ -109,23 +115,40 @@ class Intake:
             invocation = codec.decode_invocation(record.value or b"")
         except PoisonRecord as poison:
             return poison
+        if self._is_workflow and self._is_run(invocation.handler) and invocation.key is not None:
+            # A raw record, or whoever has called it by its names alone and did not know that it is a workflow.
+            invocation.id = workflow_id(self._engine.shard.service, invocation.key)
         return invocation
 
-    def on_invocations(
-        self, batch: Sequence[tuple[Record, Invocation | PoisonRecord]], spilled: Collection[bytes] = ()
-    ) -> None:
-        """Take a batch that `read` decoded. `spilled`: those of its ids that wait in the store alone."""
+    def wanted(self, batch: Sequence[tuple[Record, Invocation | PoisonRecord]]) -> tuple[list[bytes], list[bytes]]:
+        """The ids that the store must be asked about before this batch is taken: among the spilled, among the kept."""
+        invocations = [invocation for _, invocation in batch if isinstance(invocation, Invocation)]
+        spilled = [invocation.id for invocation in invocations] if self._engine.lanes.spilled else []
+        return spilled, [invocation.id for invocation in invocations if self._is_kept(invocation)]
+
+    def _is_kept(self, invocation: Invocation) -> bool:
+        return invocation.idempotency_key is not None or (self._is_workflow and self._is_run(invocation.handler))
+
+    def _is_run(self, handler: str) -> bool:
+        return self._engine.directory.services[self._engine.shard.service].handlers.get(handler) == "workflow"
+
+    def on_invocations(self, batch: Sequence[tuple[Record, Invocation | PoisonRecord]], found: Found = NOTHING) -> None:
+        """Take a batch that `read` decoded. `found`: what the store knows of the ids that are `wanted` of it."""
         engine = self._engine
         for record, invocation in batch:
             engine.next_invocation = record.offset + 1
             if isinstance(invocation, PoisonRecord):
                 self._poison(record, self._invocations, invocation)
             else:
-                self._admit(record, invocation, spilled)
+                self._admit(record, invocation, found)
+        if batch:
+            engine.read_time = max(engine.read_time, batch[-1][0].timestamp)
         engine.offsets_moved = True
+        if len(engine.parked):
+            engine.signals.drop_overdue()
         engine.run_ready()
 
-    def _admit(self, record: Record, invocation: Invocation, spilled: Collection[bytes]) -> None:
+    def _admit(self, record: Record, invocation: Invocation, found: Found) -> None:
         engine = self._engine
         id_ = invocation.id
         label = invocation.label
@@ -137,7 +160,9 @@ class Intake:
             engine.counts["answered again"] += 1
             for waiter in _waiters(invocation):
                 engine.sender.outcome(waiter, id_, kept.result, kept.failure)
-        elif id_ in spilled or id_ in engine.spilling or verdict is Verdict.SEEN:
+        elif (outcome := engine.kept.fresh.get(id_) or found.kept.get(id_)) is not None:
+            self._answer_again(invocation, outcome)
+        elif id_ in found.spilled or id_ in engine.spilling or verdict is Verdict.SEEN:
             engine.counts["duplicates dropped"] += 1
         elif verdict is Verdict.STALE:
             detail = f"its label {label} is older than anything this shard remembers of its sender"
@@ -155,14 +180,17 @@ class Intake:
         engine = self._engine
         key = invocation.key
         kinds = engine.directory.services[engine.shard.service].handlers  # which another deployment may have changed
-        exclusive = key is not None and kinds.get(invocation.handler) == "exclusive"
-        if exclusive:
+        exclusive = key is not None and is_exclusive(kinds.get(invocation.handler))
+        if exclusive and not self._waits(invocation):
             assert key is not None
             lane = engine.lanes.get(key)
             if lane is not None and engine.lanes.must_spill(lane):
                 self._spill(lane, invocation.id, record)
                 return
         engine.accept(self._live(invocation, key, exclusive))
+
+    def _waits(self, invocation: Invocation) -> bool:
+        return invocation.due is not None and invocation.due > self._engine.now
 
     def _live(self, invocation: Invocation, key: str | None, exclusive: bool) -> Live:
         engine = self._engine
@@ -172,14 +200,30 @@ class Intake:
         live.headers = invocation.headers
         live.idempotency_key = invocation.idempotency_key
         live.waiters = _waiters(invocation)
+        live.keep = self._is_kept(invocation)
+        if self._waits(invocation):
+            live.due = min(invocation.due or 0, END_OF_TIME)
         return live
 
     def _join(self, live: Live, invocation: Invocation) -> None:
-        self._engine.counts["joined"] += 1
+        engine = self._engine
+        engine.counts["joined"] += 1
         for waiter in _waiters(invocation):
-            if waiter not in live.waiters:
-                live.waiters.append(waiter)
-                self._engine.change_header(live)
+            if self._is_run(invocation.handler) and waiter not in live.waiters:
+                engine.sender.outcome(waiter, live.id, None, submitted_before(live.service, live.key, live.id))
+            elif live.add_waiter(waiter):
+                engine.change_header(live)
+
+    def _answer_again(self, invocation: Invocation, outcome: KeptOutcome) -> None:
+        """A repeat gets the outcome; a workflow's run is answered to those who submitted it the first time alone."""
+        engine = self._engine
+        engine.counts["answered again"] += 1
+        for waiter in _waiters(invocation):
+            if self._is_run(invocation.handler) and waiter not in outcome.waiters:
+                failure = submitted_before(invocation.service, invocation.key, invocation.id)
+                engine.sender.outcome(waiter, invocation.id, None, failure)
+            else:
+                engine.sender.outcome(waiter, invocation.id, outcome.result, outcome.failure)
 
     def _refuse(self, record: Record, invocation: Invocation, reason: str, detail: str) -> None:
         """Dead-letter an invocation that can be read, and tell those who wait for it (R16)."""
@@ -203,9 +247,11 @@ class Intake:
         room = engine.spilled_bytes + size <= engine.limits.spilled_bytes
         engine.spilled_bytes += size if room else 0
         engine.spilling[id_] = engine.next_commit
+        for number in engine.parked.of([id_]):
+            engine.parked.will_come(number)
         if not room and not lane.elsewhere_since:
             lane.elsewhere_since = record.timestamp
-        engine.spill_ops += (
+        engine.ops += (
             ("RPUSH", keys.spilled(lane.key), pack((id_, record.offset, tuple(record) if room else None))),
             ("HSET", keys.SPILL, id_, record.offset),
             _standing(lane),
@@ -226,14 +272,14 @@ class Intake:
             return
         engine.unread[key] = engine.next_commit  # until these have left the list, it would give them out again
         engine.lanes.unspill(lane, len(entries))
-        engine.spill_ops += (
+        engine.ops += (
             ("LTRIM", keys.spilled(key), len(entries), -1),
             ("HDEL", keys.SPILL, *(entry.id for entry in entries)),
             _standing(lane),
         )
         elsewhere = [entry.id for entry in entries if not entry.stored]
         if elsewhere:
-            engine.spill_ops.append(("HDEL", keys.SPILL_RECORDS, *elsewhere))
+            engine.ops.append(("HDEL", keys.SPILL_RECORDS, *elsewhere))
         for entry in entries:
             if entry.stored and entry.record is not None:
                 engine.spilled_bytes -= len(entry.record.value or b"")
@@ -249,8 +295,8 @@ class Intake:
         lane.elsewhere_since = since
         kept = [part for id_, record in records for part in (id_, pack(tuple(record)))]
         if kept:
-            engine.spill_ops.append(("HSET", keys.SPILL_RECORDS, *kept))
-        engine.spill_ops.append(_standing(lane))
+            engine.ops.append(("HSET", keys.SPILL_RECORDS, *kept))
+        engine.ops.append(_standing(lane))
         if lane.head is None:  # its turn came meanwhile
             engine.refill(key)
 
@@ -269,6 +315,7 @@ class Intake:
         where = f"offset {entry.offset}"
         detail = f"the input of {InvocationId(entry.id)} waited for its key until retention removed it at {where}"
         engine.sender.dead_letter(letter_of(record, self._invocations, engine.shard.partition, "expired", detail))
+        engine.signals.trace_again([entry.id])
 
     # -- signals
 
@@ -297,28 +344,22 @@ class Intake:
                 detail = f"its label {signal.label} is older than anything this shard remembers of its sender"
                 self._poison(record, self._signals, PoisonRecord("stale-label", detail))
                 return
-        if signal.kind is not SignalKind.COMPLETION or signal.position is None:
-            self._poison(
-                record, self._signals, PoisonRecord("unknown-signal", f"{signal.kind.value} is not served yet")
-            )
-            return
-        live = engine.live.get(signal.invocation)
-        if live is None or (live.attempt is not None and not live.attempt.expects(signal.position, signal.call_id)):
-            engine.counts["results dropped"] += 1  # R9
-            return
-        engine.notify(live, _entry(signal))
+        engine.signals.take(signal)
 
 
-def _entry(signal: Signal) -> j.Entry:
-    if signal.failure is not None:
-        failure = signal.failure
-        return [j.FAILURE, signal.position, signal.call_id, failure.code, failure.message, failure.metadata]
-    return [j.RESULT, signal.position, signal.call_id, signal.result or b""]
+def is_exclusive(kind: str | None) -> bool:
+    """Whether handlers of this kind run one at a time per key."""
+    return kind in ("exclusive", "workflow")
+
+
+def submitted_before(service: str, key: str | None, id_: bytes) -> Failure:
+    """The answer to someone who submits a workflow that somebody else has submitted before."""
+    return Failure(409, f"workflow {service} with key {key!r} was submitted before, as {InvocationId(id_)}")
 
 
 def _waiters(invocation: Invocation) -> list[Caller | ReplyTo]:
     waiters: list[Any] = [w for w in (invocation.caller, invocation.reply_to) if w is not None]
-    return waiters
+    return waiters + invocation.waiters
 
 
 def _target(invocation: Invocation) -> str:

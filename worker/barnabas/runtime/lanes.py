@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from barnabas.runtime.live import Live
+from barnabas.store import keys
+from barnabas.store.port import Op
 
 
 @dataclass(slots=True)
@@ -31,6 +34,7 @@ class Lanes:
     def __init__(self, max_queued: int) -> None:
         self._max_queued = max_queued
         self._lanes: dict[str, Lane] = {}
+        self._heads: dict[str, bytes | None] = {}  # keys that others wait for, by who runs; None: nobody waits any more
         self.queued = 0  # in memory, over all lanes
         self.spilled = 0  # in the store alone, over all lanes
 
@@ -58,11 +62,40 @@ class Lanes:
         """Wait behind everything accepted before for this key."""
         lane.queue.append(live)
         self.queued += 1
+        self._note_head(lane)
+
+    def withdraw(self, live: Live) -> None:
+        """It waits no longer, and is not the one that runs."""
+        lane = self._lanes.get(live.key or "")
+        if lane is not None and lane.head is not live and live in lane.queue:
+            lane.queue.remove(live)
+            self.queued -= 1
+            self._note_head(lane)
+
+    def _note_head(self, lane: Lane) -> None:
+        waited_for = lane.head is not None and (lane.queue or lane.spilled)
+        self._heads[lane.key] = lane.head.id if waited_for and lane.head is not None else None
+
+    def seal(self) -> list[Op]:
+        """The operations that store who is waited for, as far as that has changed since the last call."""
+        if not self._heads:
+            return []
+        put: list[Any] = []
+        gone: list[str] = []
+        for key, head in self._heads.items():
+            if head is None:
+                gone.append(key)
+            else:
+                put += (key, head)
+        self._heads = {}
+        ops: list[Op] = [("HSET", keys.HEADS, *put)] if put else []
+        return [*ops, ("HDEL", keys.HEADS, *gone)] if gone else ops
 
     def spill(self, lane: Lane, count: int = 1) -> None:
         """Note that more wait in the store."""
         lane.spilled += count
         self.spilled += count
+        self._note_head(lane)
 
     def unspill(self, lane: Lane, count: int) -> None:
         """Note that fewer wait in the store."""
@@ -88,7 +121,10 @@ class Lanes:
         if lane.queue:
             self.queued -= 1
             lane.head = lane.queue.popleft()
+            self._note_head(lane)
             return lane.head
+        if lane.key in self._heads or lane.spilled:
+            self._heads[lane.key] = None
         lane.head = None
         if lane.spilled == 0:
             del self._lanes[lane.key]

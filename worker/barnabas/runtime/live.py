@@ -21,13 +21,19 @@ if TYPE_CHECKING:
     from barnabas.sdk.retry_policy import ResolvedRetryPolicy
     from barnabas.sdk.serde import Serde
 
+SCHEDULED: Final = "scheduled"  # waits for its due time, before it joins its key's queue
 QUEUED: Final = "queued"  # waits for its key, or for its input or state to be read
 RUNNING: Final = "running"
 SUSPENDED: Final = "suspended"  # waits for a notification, without a coroutine
 BACKING_OFF: Final = "backing-off"
 PAUSED: Final = "paused"
 
-_HEADER_VERSION: Final = 1
+#: How an invocation is to end; decided, and put off until its journal is read or its steps have ended.
+CANCEL: Final = "cancel"
+KILL: Final = "kill"
+
+_HEADER_VERSION: Final = 2
+_FIELDS_OF_VERSION_1: Final = 11
 _NO_HEADERS: Final[dict[str, str]] = {}
 
 pack = msgpack.Packer(autoreset=True).pack
@@ -42,6 +48,8 @@ class Live:
         "attempt",
         "attempts",
         "dirty",
+        "due",
+        "ending",
         "exclusive",
         "handler",
         "header_changed",
@@ -52,6 +60,7 @@ class Live:
         "journal",
         "journal_loaded",
         "journal_sealed",
+        "keep",
         "key",
         "last_failure",
         "payload",
@@ -76,6 +85,9 @@ class Live:
         self.accepted_at = now
         self.status = QUEUED
         self.waiters: list[Caller | ReplyTo] = []
+        self.keep = False  # its outcome is kept for a time: it has an idempotency key, or is a workflow's run
+        self.due = 0  # SCHEDULED: when it joins its key's queue, ms
+        self.ending = ""  # CANCEL or KILL
         self.attempts = 0  # that failed
         self.retry_at = 0
         self.last_failure = ""
@@ -107,6 +119,9 @@ class Live:
             self.retry_at,
             self.last_failure,
             [pack_waiter(w) for w in self.waiters],
+            self.keep,
+            self.due,
+            self.ending,
         )
         packed: bytes = pack(fields)
         return packed
@@ -125,6 +140,13 @@ class Live:
         """Keep the input in the store alone."""
         self.payload, self.headers, self.payload_loaded = b"", _NO_HEADERS, False
 
+    def add_waiter(self, waiter: Caller | ReplyTo) -> bool:
+        """Let someone more wait for the outcome. False: they do already."""
+        if waiter in self.waiters:
+            return False
+        self.waiters.append(waiter)
+        return True
+
     def forget_journal(self) -> None:
         """Keep the journal in the store alone; all of it must be there."""
         self.journal, self.journal_sealed, self.journal_loaded = [], 0, False
@@ -132,15 +154,18 @@ class Live:
 
 def unpack_live(id_: bytes, service: str, raw: bytes) -> Live:
     """An invocation as the store has it: input and journal are still there alone."""
-    _, handler, key, exclusive, accepted, accepted_at, status, attempts, retry_at, last_failure, waiters = (
-        msgpack.unpackb(raw)
-    )
+    fields = msgpack.unpackb(raw)
+    _, handler, key, exclusive, accepted, accepted_at, status, attempts, retry_at, last_failure, waiters = fields[
+        :_FIELDS_OF_VERSION_1
+    ]
     live = Live(id_, service, handler, key, exclusive, accepted, accepted_at)
     live.status = status
     live.attempts = attempts
     live.retry_at = retry_at
     live.last_failure = last_failure
     live.waiters = [unpack_waiter(w) for w in waiters]
+    if len(fields) > _FIELDS_OF_VERSION_1:
+        live.keep, live.due, live.ending = fields[_FIELDS_OF_VERSION_1:]
     live.sealed = True
     live.journal_loaded = False
     live.forget_input()
@@ -165,6 +190,7 @@ class Step:
     __slots__ = (
         "action",
         "args",
+        "at_work",
         "attempts",
         "context",
         "first_failed_at",
@@ -196,5 +222,6 @@ class Step:
         self.serde = serde
         self.policy = policy  # None: the invocation's
         self.context = contextvars.copy_context()  # the handler's variables, as they are when it starts the step
+        self.at_work = False  # begun, or about to; as opposed to waiting for a commit or its next attempt
         self.attempts = 0  # that failed
         self.first_failed_at = 0

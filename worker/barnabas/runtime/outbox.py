@@ -17,10 +17,11 @@ pack = msgpack.Packer(autoreset=True).pack
 
 
 class Entry(NamedTuple):
-    """A promised record, and the take counter of the lease that its label names."""
+    """A promised record, the take counter of the lease that its label names, and the invocation that it carries."""
 
     record: OutRecord
     take: int
+    invocation: bytes | None
 
 
 class Outbox:
@@ -31,6 +32,7 @@ class Outbox:
         self._entries: dict[int, Entry] = {}  # by number, rising
         self._uncommitted: list[int] = []
         self._gone: list[int] = []
+        self._invocations: dict[bytes, int] = {}  # ids of the invocations among them
         self.last = 0  # number of the latest entry ever added
 
     def __len__(self) -> int:
@@ -41,17 +43,25 @@ class Outbox:
         oldest = next(iter(self._entries.values())).take if self._entries else take
         return Label(self._shard, lease, self.last + 1, take, oldest)
 
-    def add(self, record: OutRecord, take: int) -> None:
-        """Promise a record; it was made with `label`, where its kind has labels."""
+    def add(self, record: OutRecord, take: int, invocation: bytes | None = None) -> None:
+        """Promise a record; it was made with `label`, where its kind has labels. `invocation`: the one it carries."""
         self.last += 1
-        self._entries[self.last] = Entry(record, take)
+        self._entries[self.last] = Entry(record, take, invocation)
         self._uncommitted.append(self.last)
+        if invocation is not None:
+            self._invocations[invocation] = self.last
+
+    def carries(self, id_: bytes) -> bool:
+        """Whether the record of this invocation has not been acknowledged yet (R6)."""
+        return id_ in self._invocations
 
     def remove(self, number: int) -> Entry | None:
         """The entry was acknowledged, or can never be delivered. None: it had left before."""
         entry = self._entries.pop(number, None)
         if entry is not None:
             self._gone.append(number)
+            if entry.invocation is not None and self._invocations.get(entry.invocation) == number:
+                del self._invocations[entry.invocation]
         return entry
 
     def seal(self) -> tuple[list[int], list[bytes | int], list[int]]:
@@ -60,8 +70,8 @@ class Outbox:
         gone, self._gone = self._gone, []
         put: list[bytes | int] = []
         for number in added:
-            record, take = self._entries[number]
-            put += (number, pack((*record, take)))
+            record, *rest = self._entries[number]
+            put += (number, pack((*record, *rest)))
         return added, put, gone
 
     @property
@@ -89,7 +99,8 @@ class Outbox:
         """Take the outbox as the store has it."""
         self.last = last
         for number, packed in sorted((int(field), packed) for field, packed in fields.items()):
-            *fields_, take = msgpack.unpackb(packed, use_list=False)
-            topic, partition, key, value, headers = fields_
+            topic, partition, key, value, headers, take, invocation = msgpack.unpackb(packed, use_list=False)
             record = OutRecord(topic, partition, key, value, None if headers is None else list(headers))
-            self._entries[number] = Entry(record, take)
+            self._entries[number] = Entry(record, take, invocation)
+            if invocation is not None:
+                self._invocations[invocation] = number

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from barnabas.runtime import effects as fx
 from barnabas.runtime import live as states_of
-from barnabas.runtime.intake import unpack_standing
+from barnabas.runtime.intake import is_exclusive, unpack_standing
 from barnabas.runtime.live import Live, unpack_live
 from barnabas.store import keys
 from barnabas.store.port import Query
@@ -25,12 +26,15 @@ QUESTIONS: list[Query] = [
     ("HGETALL", keys.MARKS),
     ("ZRANGE", keys.TIMERS, 0, -1),
     ("HGETALL", keys.SPILL_COUNTS),
+    ("ZRANGE", keys.EXPIRY, 0, 0),
+    ("HGETALL", keys.PARKED),
+    ("HGETALL", keys.DEFERRED),
 ]
 
 
 def restore(engine: ShardEngine, answers: list[Any], now: int) -> None:
     """Fill a new engine with what the store has, and set going what was going."""
-    meta, live, ring, outbox, marks, timers, spilled = answers
+    meta, live, ring, outbox, marks, timers, spilled, expiry, parked, deferred = answers
     engine.now = now
     engine.number = int(meta.get(b"number", 0))
     engine.next_commit = engine.number + 1
@@ -40,6 +44,10 @@ def restore(engine: ShardEngine, answers: list[Any], now: int) -> None:
     engine.ring.restore(ring)
     engine.outbox.restore(int(meta.get(b"out", 0)), outbox)
     engine.marks.restore(marks)
+    engine.read_time = int(meta.get(b"read", 0))
+    engine.kept.earliest = int(expiry[0][1]) if expiry else None
+    engine.parked.restore(parked)
+    engine.sender.deferred.restore(deferred)
     engine.timers.restore(timers)
     invocations = sorted(
         (unpack_live(id_, engine.shard.service, packed) for id_, packed in live.items()), key=lambda one: one.accepted
@@ -50,20 +58,25 @@ def restore(engine: ShardEngine, answers: list[Any], now: int) -> None:
         if (
             handler is not None
         ):  # which was unknown when it was accepted, or of another kind, before the last deployment
-            one.exclusive = handler.kind == "exclusive"
+            one.exclusive = is_exclusive(handler.kind)
         engine.accepted = max(engine.accepted, one.accepted)
     _queue(engine, invocations, {key.decode(): unpack_standing(packed) for key, packed in spilled.items()})
     for one in invocations:
         if one.status == states_of.BACKING_OFF:
             engine.timers.arm_retry(one.id, one.retry_at)
+        elif one.status == states_of.SCHEDULED:
+            engine.timers.arm_retry(one.id, one.due)
+    if len(engine.parked):
+        engine.effects.append(fx.TraceSignals(engine.parked.numbers))
     engine.produce(engine.outbox.committed())
+    engine.sender.restored()
     engine.run_ready()
 
 
 def _queue(engine: ShardEngine, invocations: list[Live], spilled: dict[str, tuple[int, int]]) -> None:
     """The first of each key goes on, the others wait behind it."""
     for one in invocations:
-        if one.exclusive:
+        if one.exclusive and one.status != states_of.SCHEDULED:
             assert one.key is not None
             lane = engine.lanes.get(one.key)
             if lane is not None:

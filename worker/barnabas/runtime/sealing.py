@@ -21,10 +21,13 @@ def is_due(engine: ShardEngine) -> bool:
     return bool(
         engine.touched
         or engine.ended
-        or engine.spill_ops
+        or engine.ops
         or engine.states.changed
         or engine.outbox.news
         or engine.ring.news
+        or engine.kept.changed
+        or engine.parked.changed
+        or engine.sender.deferred.changed
     )
 
 
@@ -48,10 +51,12 @@ def seal(engine: ShardEngine) -> tuple[list[Op], list[int]]:
     _ended(engine, ops)
     ops += engine.states.seal()
     meta: list[Any] = []
-    if engine.spill_ops:
-        ops += engine.spill_ops
-        engine.spill_ops = []
+    if engine.ops:
+        ops += engine.ops
+        engine.ops = []
         meta += (b"spb", engine.spilled_bytes)
+    for part in (engine.kept, engine.parked, engine.sender.deferred, engine.lanes):
+        ops += part.seal()
     if engine.ring.news:
         entries, kept = engine.ring.seal()
         if entries:
@@ -64,7 +69,7 @@ def seal(engine: ShardEngine) -> tuple[list[Op], list[int]]:
     if engine.offsets_moved:
         engine.offsets_moved = False
         if engine.next_invocation is not None:
-            meta += (b"inv", engine.next_invocation)
+            meta += (b"inv", engine.next_invocation, b"read", engine.read_time)
         if engine.next_signal is not None:
             meta += (b"sig", engine.next_signal)
     if meta:

@@ -12,9 +12,10 @@ from barnabas.contract.ids import InvocationId
 from barnabas.contract.records import Caller, DeadLetter, Failure, Invocation, Label, Reply, ReplyTo, Signal, SignalKind
 from barnabas.log.port import OutRecord, Record
 from barnabas.runtime import journal as j
+from barnabas.runtime.deferred import Deferred
 from barnabas.runtime.directory import Directory
 from barnabas.runtime.live import Live
-from barnabas.runtime.outbox import Outbox
+from barnabas.runtime.outbox import Entry, Outbox
 
 
 class Call(NamedTuple):
@@ -27,28 +28,77 @@ class Call(NamedTuple):
 class Sender:
     """Turns what the engine wants to say into outbox entries of its shard."""
 
-    def __init__(self, outbox: Outbox, directory: Directory) -> None:
+    def __init__(self, outbox: Outbox, directory: Directory, *, is_scheduler: bool = False) -> None:
+        self._is_scheduler = is_scheduler  # what goes by `delays` has arrived there
         self._outbox = outbox
         self.directory = directory
+        self.deferred = Deferred()
         self.lease = b""
         self.take = 0
 
     def message(
-        self, live: Live, issued: j.Entry, position: int, payload: bytes, headers: dict[str, str] | None
+        self,
+        live: Live,
+        issued: j.Entry,
+        position: int,
+        payload: bytes,
+        headers: dict[str, str] | None,
+        due: int | None = None,
+        idempotency_key: str | None = None,
     ) -> None:
         """The invocation that a journaled call or send asks for."""
         service, _, handler = issued[1].partition("/")
-        caller = None
-        if issued[0] == j.CALL:
-            caller = Caller(live.id, live.service, partition_key(live.id, live.key), position)
-        self._invocation(
-            Invocation(issued[3], service, handler, issued[2], payload, headers or {}, caller, label=self._label())
+        caller = caller_of(live, position) if issued[0] == j.CALL else None
+        self.invocation(
+            Invocation(
+                issued[3], service, handler, issued[2], payload, headers or {}, caller, None, idempotency_key, due
+            )
         )
+
+    def signal_about(self, signal: Signal, service: str, key: str | None = None) -> None:
+        """A signal about an invocation of this service, which goes after that invocation's own record (R6).
+
+        It takes the way by `delays` if the invocation may wait there (R8). `key`: of the invocation, where it is known.
+        """
+        if self._outbox.carries(signal.invocation):
+            self.deferred.add(signal)
+        else:
+            self._signal(signal, service, key)
+
+    def _signal(self, signal: Signal, service: str, key: str | None) -> None:
+        id_ = InvocationId(signal.invocation)
+        # Only what runs gives out ids of awakeables: its record is past the delays.
+        by_delays = id_.delayed and signal.kind is not SignalKind.RESOLVE and not self._is_scheduler
+        place = self.directory.delay_place(id_) if by_delays else self.directory.signal_place(service, id_)
+        self.signal_to(place, signal, partition_key(id_, key).encode())
+
+    def signal_to(self, place: tuple[str, int] | None, signal: Signal, key: bytes) -> None:
+        """A signal to a place that is known already; a dead letter where there is none."""
+        signal.label = self._label()
+        value = codec.encode_signal(signal)
+        if place is None:
+            detail = f"no service that {InvocationId(signal.invocation)} could belong to is registered"
+            self.dead_letter(DeadLetter("unaddressed", detail, "", -1, -1, 0, key, value))
+        else:
+            self._add(*place, key, value)
+
+    def gone(self, entry: Entry) -> None:
+        """An outbox entry was acknowledged, or can never be delivered: what was held back for it goes now (R6)."""
+        if entry.invocation is None:
+            return
+        for signal in self.deferred.pop(entry.invocation):
+            self._signal(signal, self.directory.service_of(signal.invocation) or "", None)
+
+    def restored(self) -> None:
+        """After a take: send what waited for records that have left the outbox since."""
+        for id_ in self.deferred.ids:
+            if not self._outbox.carries(id_):
+                for signal in self.deferred.pop(id_):
+                    self._signal(signal, self.directory.service_of(signal.invocation) or "", None)
 
     def redirect(self, invocation: Invocation) -> None:
         """Send an invocation on to the partition where it belongs."""
-        invocation.label = self._label()
-        self._invocation(invocation)
+        self.invocation(invocation)
 
     def outcome(self, waiter: Caller | ReplyTo, id_: bytes, result: bytes | None, failure: Failure | None) -> None:
         """Tell one who waits how an invocation ended."""
@@ -57,48 +107,56 @@ class Sender:
             topic, partition = self.directory.reply_place(waiter.client)
             self._add(topic, partition, waiter.client.encode(), codec.encode_reply(reply))
             return
-        signal = Signal(SignalKind.COMPLETION, waiter.id, waiter.position, id_, result, failure, self._label())
-        place = self.directory.signal_place(waiter.service, waiter.id)
-        key, value = waiter.key.encode(), codec.encode_signal(signal)
-        if place is None:
-            detail = f"the caller's service '{waiter.service}' is not registered: its result has nowhere to go"
-            self.dead_letter(DeadLetter("unaddressed", detail, "", -1, -1, 0, key, value))
-        else:
-            self._add(*place, key, value)
+        signal = Signal(SignalKind.COMPLETION, waiter.id, waiter.position, id_, result, failure)
+        self.signal_to(self.directory.signal_place(waiter.service, waiter.id), signal, waiter.key.encode())
 
     def dead_letter(self, letter: DeadLetter) -> None:
         """Keep a record that nobody could read or deliver where people find it."""
         topic, partition = self.directory.dead_letter_place(letter.key)
         self._add(topic, partition, letter.key, codec.encode_dead_letter(letter))
 
-    def undeliverable(self, record: OutRecord, why: str) -> Call | None:
+    def undeliverable(self, entry: Entry, why: str) -> Call | None:
         """Replace an outbox entry that can never be delivered by its dead letter; the handler's call that it was, if it
         was one.
 
         A client who waits for it is told (R16).
         """
+        record = entry.record
         value = record.value
         if record.topic == self.directory.names.dead_letters:
             value = None  # the dead letter itself is what does not fit: keep the fact, drop the bytes
         self.dead_letter(DeadLetter("undeliverable", why, record.topic, record.partition, -1, 0, record.key, value))
-        place = self.directory.names.service_of(record.topic)
-        if place is None or place[1] != "invocations":
+        if entry.invocation is None:
             return None
         invocation = codec.decode_invocation(record.value)
-        if invocation.reply_to is not None:
-            self.outcome(invocation.reply_to, invocation.id, None, undelivered(why))
+        for waiter in (invocation.reply_to, *invocation.waiters):
+            if waiter is not None:
+                self.outcome(waiter, invocation.id, None, undelivered(why))
         return None if invocation.caller is None else Call(invocation.id, invocation.caller)
 
-    def _invocation(self, invocation: Invocation) -> None:
-        topic, partition = self.directory.invocation_place(invocation.service, invocation.id)
-        key = partition_key(invocation.id, invocation.key).encode()
-        self._add(topic, partition, key, codec.encode_invocation(invocation))
+    def invocation(self, invocation: Invocation) -> None:
+        """An invocation, to its target, or to `delays` if it waits there."""
+        id_ = InvocationId(invocation.id)
+        if id_.delayed and invocation.due is not None and not self._is_scheduler:
+            topic, partition = self.directory.delay_place(id_)
+        else:
+            topic, partition = self.directory.invocation_place(invocation.service, id_)
+        invocation.label = self._label()
+        key = partition_key(id_, invocation.key).encode()
+        self._add(topic, partition, key, codec.encode_invocation(invocation), invocation.id)
 
     def _label(self) -> Label:
         return self._outbox.label(self.lease, self.take)
 
-    def _add(self, topic: str, partition: int, key: bytes | None, value: bytes) -> None:
-        self._outbox.add(OutRecord(topic, partition, key, value, None), self.take)
+    def _add(
+        self, topic: str, partition: int, key: bytes | None, value: bytes, invocation: bytes | None = None
+    ) -> None:
+        self._outbox.add(OutRecord(topic, partition, key, value, None), self.take, invocation)
+
+
+def caller_of(live: Live, position: int) -> Caller:
+    """An invocation that waits for a result at this position of its journal."""
+    return Caller(live.id, live.service, partition_key(live.id, live.key), position)
 
 
 def undelivered(why: str) -> Failure:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from barnabas.contract.records import Failure
+from barnabas.contract.records import Caller, Failure
 from barnabas.runtime import effects as fx
 from barnabas.runtime import journal as j
 from barnabas.runtime import live as states_of
@@ -21,17 +21,23 @@ from barnabas.runtime import recovery, sealing
 from barnabas.runtime.attempt import Attempt, Finished, Outcome, Replaced
 from barnabas.runtime.context import InvocationContext
 from barnabas.runtime.directory import Directory
+from barnabas.runtime.ending import Ending
 from barnabas.runtime.failures import failure_text
+from barnabas.runtime.hosting import Hosting
+from barnabas.runtime.kept import Kept, KeptOutcome, retention_ms
 from barnabas.runtime.lanes import Lane, Lanes
 from barnabas.runtime.limits import Limits
 from barnabas.runtime.live import Live, Step
 from barnabas.runtime.marks import Marks
 from barnabas.runtime.outbox import Outbox
+from barnabas.runtime.parked import Parked
 from barnabas.runtime.retries import of_invocation
 from barnabas.runtime.ring import Ring
 from barnabas.runtime.sender import Sender, undelivered
-from barnabas.runtime.state import KeyState, States
+from barnabas.runtime.signals import Signals
+from barnabas.runtime.state import States
 from barnabas.runtime.stepping import Stepping
+from barnabas.runtime.tidying import Tidying
 from barnabas.runtime.timers import RETRY, Timers
 from barnabas.sdk.errors import TerminalError
 from barnabas.sdk.handler import Handler
@@ -40,7 +46,13 @@ from barnabas.store.port import Op, Shard
 log = logging.getLogger("barnabas.engine")
 
 
-class ShardEngine:
+_NO_PROMISES: Mapping[str, dict[bytes, bytes]] = {}
+
+#: How far the broker's clock, which stamps records, and the store's, which says when work ended, may lie apart.
+CLOCK_SLACK_MS = 5_000
+
+
+class ShardEngine(Hosting):
     """Everything that one shard does between a take and the loss of it."""
 
     def __init__(
@@ -71,26 +83,33 @@ class ShardEngine:
         self.lanes = Lanes(limits.queued)
         self.states = States(limits.state_bytes)
         self.ring = Ring(limits.ring_entries, limits.ring_bytes)
+        self.kept = Kept()
+        self.parked = Parked()
         self.marks = Marks()
         self.outbox = Outbox(str(shard))
         self.sender = Sender(self.outbox, directory)
         self.timers = Timers()
+        self.signals = Signals(self)
+        self.ending = Ending(self)
 
         self.touched: dict[Live, None] = {}  # changed since the last seal
         self.ended: list[Live] = []  # over since the last seal, and in the store
-        self.spill_ops: list[tuple[Any, ...]] = []
+        self.ops: list[Op] = []  # changes for the next commit that are no one else's
         self.spilled_bytes = 0  # of records in the store
         self.spilling: dict[bytes, int] = {}  # ids on their way there, by the commit that takes them
         self.spilled_in = 0  # number of the commit that holds the latest spilled entry
         self.unread: dict[str, int] = {}  # keys whose spilled entries must not be read before this commit is through
         self.offsets_moved = False
+        self.read_time = 0  # append time up to which the invocations topic was read, ms (R13)
+        self._expiring = False  # the store, or the log, is being asked
         self.waiting: dict[Live, int] = {}  # attempts that wait, by the time since when; the longest first
         self.stepping = Stepping(self)
         self.held_bytes = 0  # payloads in memory
         self.draining = False  # nothing new is begun; what runs may end
         self._ready: list[Live] = []
         self._loading: dict[str, list[Live]] = {}
-        self._forgettable: list[Live] = []  # suspended; what the store has of them may leave the memory
+        self._tidying = Tidying(self)
+        self._to_check: list[tuple[int, Live]] = []  # queued calls that may wait for themselves, by commit
         self._as_tasks: set[Live] = set()  # whose attempts are asyncio tasks
         self._tasks_over: list[tuple[Live, Attempt, Outcome | None]] = []
 
@@ -124,26 +143,50 @@ class ShardEngine:
         """Take an invocation that was never seen: it runs now, or waits for its key."""
         self.live[live.id] = live
         self.held_bytes += len(live.payload)
-        self._change(live)
+        self.change(live)
+        if live.id in self.parked:
+            self.signals.on_accepted(live)
+            if live.id not in self.live:
+                return
+        if live.due > self.now:
+            live.status = states_of.SCHEDULED
+            self.timers.arm_retry(live.id, live.due)
+        else:
+            self._join_key(live)
+
+    def _join_key(self, live: Live) -> None:
+        """Run it, or let it wait for its key."""
         if live.exclusive:
             assert live.key is not None
             lane = self.lanes.get(live.key)
             if lane is not None:
                 self.lanes.enqueue(lane, live)
+                self._check_deadlock(live)
                 return
         if self.draining:
             self._ready.append(live)
         else:
-            self._launch(live)
+            self._resume(live)
         if live.exclusive and live.id in self.live:
             self.lanes.open(live.key or "", live)
+
+    def _come_due(self, live: Live) -> None:
+        """It has been scheduled until now; from here on its place is behind all that was accepted before."""
+        live.status = states_of.QUEUED
+        live.due = 0
+        self.accepted += 1
+        live.accepted = self.accepted
+        self.change_header(live)
+        self._join_key(live)
 
     def requeue(self, lane: Lane, live: Live) -> None:
         """Take an invocation that waited in the store; it was accepted, in this order, long ago."""
         self.live[live.id] = live
-        self._change(live)
+        self.change(live)
         self.lanes.enqueue(lane, live)
         self.held_bytes += len(live.payload)
+        if live.id in self.parked:
+            self.signals.on_accepted(live)
 
     def claim_refilled(self, lane: Lane) -> None:
         """Go on with a lane whose last one in memory was over before the refill came."""
@@ -165,8 +208,12 @@ class ShardEngine:
         while self._ready and not self.draining:
             ready, self._ready = self._ready, []
             for live in ready:
-                if live.id in self.live and live.attempt is None:
+                if live.id not in self.live:
+                    continue
+                if live.attempt is None:
                     self._resume(live)
+                else:
+                    self.go_on(live)
 
     # -- running
 
@@ -178,6 +225,9 @@ class ShardEngine:
 
     def _launch(self, live: Live) -> None:
         """Start an attempt; the invocation's input and journal are in memory."""
+        if live.ending == states_of.KILL:
+            self.ending.kill_now(live)
+            return
         handler = self.handlers.get(live.handler)
         if handler is None:
             self._retry(live, TerminalError(f"this worker's {live.service} has no handler '{live.handler}'"))
@@ -202,11 +252,13 @@ class ShardEngine:
             waiting.append(live)
         return False
 
-    def on_states(self, states: Mapping[str, dict[bytes, bytes]]) -> None:
-        """The states of these keys, as the store has them."""
+    def on_states(
+        self, states: Mapping[str, dict[bytes, bytes]], promises: Mapping[str, dict[bytes, bytes]] = _NO_PROMISES
+    ) -> None:
+        """The states of these keys, and of a workflow's keys the promises, as the store has them."""
         for key, values in states.items():
             if self.states.get(key) is None:
-                self.states.load(key, values)
+                self.states.load(key, values, promises.get(key, {}))
             for live in self._loading.pop(key, ()):
                 if live.id in self.live and live.attempt is None:
                     self._resume(live)
@@ -240,6 +292,8 @@ class ShardEngine:
             self.waiting[live] = self.now
             if live.attempt is not None and live.attempt.is_task:
                 self._as_tasks.add(live)
+            if live.ending:
+                self.ending.go_on(live)
         elif isinstance(outcome, Finished):
             self._finish(live, outcome.result, outcome.failure)
         elif isinstance(outcome, Replaced):
@@ -272,8 +326,47 @@ class ShardEngine:
         self._leave(live)
         for waiter in live.waiters:
             self.sender.outcome(waiter, live.id, result, failure)
-        self.ring.append(live, result, failure, self.now)
+        if live.keep:
+            retention = retention_ms(self.handlers.get(live.handler))
+            self.kept.put(live, result, failure, self.now, retention, self.next_commit)
+        else:
+            self.ring.append(live, result, failure, self.now)
         self.counts["completed" if failure is None else "failed"] += 1
+
+    def end_now(self, live: Live, failure: Failure) -> None:
+        """End it without its handler, whatever that was doing."""
+        self.drop_attempt(live)
+        live.steps = None
+        self._finish(live, None, failure)
+
+    def withdraw(self, live: Live, failure: Failure) -> None:
+        """End what has not begun: those who wait are told.
+
+        Of one with an idempotency key nothing is kept: the same request may come again.
+        """
+        self.lanes.withdraw(live)
+        if not live.keep:
+            self._finish(live, None, failure)
+            return
+        self._leave(live)
+        for waiter in live.waiters:
+            self.sender.outcome(waiter, live.id, None, failure)
+        self.counts["failed"] += 1
+
+    # -- calls that wait for themselves
+
+    def _check_deadlock(self, live: Live) -> None:
+        handler = self.handlers.get(live.handler)
+        calls = any(isinstance(waiter, Caller) for waiter in live.waiters)
+        if calls and handler is not None and handler.settings.on_deadlock == "fail":
+            self._to_check.append((self.next_commit, live))
+
+    def fail_deadlock(self, live: Live, text: str) -> None:
+        """A queued call waits for itself, as `text` says: end it."""
+        if self.live.get(live.id) is live and live.status == states_of.QUEUED:
+            self.counts["deadlocks"] += 1
+            self.withdraw(live, Failure(409, text))
+            self.run_ready()
 
     def _leave(self, live: Live) -> None:
         del self.live[live.id]
@@ -305,7 +398,7 @@ class ShardEngine:
     # -- failing
 
     def _retry(self, live: Live, error: BaseException) -> None:
-        self._drop_attempt(live)
+        self.drop_attempt(live)
         live.attempts += 1
         live.last_failure = failure_text(error)
         self.counts["attempts failed"] += 1
@@ -328,11 +421,12 @@ class ShardEngine:
 
     def pause(self, live: Live) -> None:
         """Stop until a person has it resumed; it keeps its place at its key."""
-        self._drop_attempt(live)
+        self.drop_attempt(live)
         live.status = states_of.PAUSED
         self.change_header(live)
 
-    def _drop_attempt(self, live: Live) -> None:
+    def drop_attempt(self, live: Live) -> None:
+        """Its coroutine is of no use any more."""
         attempt, live.attempt = live.attempt, None
         if attempt is not None:
             attempt.drop()
@@ -344,13 +438,16 @@ class ShardEngine:
     def notify(self, live: Live, entry: j.Entry) -> None:
         """Something that the invocation waits for has come: journal it, and let the handler go on."""
         live.journal.append(entry)
-        self._change(live)
-        if live.attempt is None:
-            if live.status == states_of.SUSPENDED:
-                live.status = states_of.RUNNING
-                live.header_changed = True
-                self._ready.append(live)
-        elif live.hold <= self.number:
+        self.change(live)
+        if live.attempt is not None:
+            self.go_on(live)
+        elif live.status == states_of.SUSPENDED:
+            self.wake_up(live)
+            self._ready.append(live)
+
+    def go_on(self, live: Live) -> None:
+        """Its journal has grown: deliver, unless a step's result in it must be in the store first."""
+        if live.hold <= self.number:
             self.deliver(live)
 
     def deliver(self, live: Live) -> None:
@@ -372,6 +469,9 @@ class ShardEngine:
                     self.stepping.run(step)
             elif timer.position != RETRY:
                 self.notify(live, [j.RESULT, timer.position, None, b""])
+            elif live.status == states_of.SCHEDULED:
+                if live.due <= now:
+                    self._come_due(live)
             elif live.status == states_of.BACKING_OFF and live.attempt is None and live.retry_at <= now:
                 self._ready.append(live)
         self.run_ready()
@@ -381,24 +481,7 @@ class ShardEngine:
         self.stepping.done(step, raw, error)
         self.run_ready()
 
-    # -- what attempts ask for (attempt.Host)
-
-    def start_step(self, step: Step) -> None:
-        self.stepping.start(step)
-
-    def journaling(self, live: Live, quiet: bool) -> None:
-        if len(live.journal) >= self.limits.journal_entries:
-            raise TerminalError(
-                f"the journal of {live.service}/{live.handler} has {self.limits.journal_entries} entries, its limit",
-                413,
-            )
-        if not quiet:
-            self._change(live)
-
-    def message(
-        self, live: Live, issued: j.Entry, position: int, payload: bytes, headers: dict[str, str] | None
-    ) -> None:
-        self.sender.message(live, issued, position, payload, headers)
+    # -- what is at work
 
     @property
     def active(self) -> int:
@@ -414,59 +497,31 @@ class ShardEngine:
         """Handlers that run as tasks and wait for something foreign, if for anything."""
         return sum(live.attempt is not None and live.attempt.running_code for live in self._as_tasks)
 
-    def check_target(self, service: str, handler: str, keyed: bool, payload: bytes) -> None:
-        self.directory.check(service, handler, keyed)
-        self.check_size(payload, f"the argument for {service}/{handler}")
-
-    def check_size(self, value: bytes, what: str) -> None:
-        if len(value) > self.limits.value_bytes:
-            raise TerminalError(f"{what} has {len(value)} bytes, more than {self.limits.value_bytes}", 413)
-
-    def arm_sleep(self, live: Live, position: int, due: int) -> None:
-        self.timers.arm_sleep(live.id, position, due)
-
-    def state_of(self, key: str) -> dict[str, bytes]:
-        return self._state(key).values
-
-    def set_state(self, live: Live, name: str, value: bytes | None) -> None:
-        self._written(live).set(name, value)
-
-    def clear_state(self, live: Live) -> None:
-        self._written(live).clear()
-
-    def _written(self, live: Live) -> KeyState:
-        assert live.key is not None
-        state = self._state(live.key)
-        state.dirty = self.next_commit
-        self.states.changed[live.key] = state
-        return state
-
-    def _state(self, key: str) -> KeyState:
-        state = self.states.get(key)
-        assert state is not None, "a handler runs only once its key's state is in memory"
-        return state
-
     # -- commits
 
-    def _change(self, live: Live) -> None:
+    def change(self, live: Live) -> None:
         self.touched[live] = None
         live.dirty = self.next_commit
 
     def change_header(self, live: Live) -> None:
         live.header_changed = True
-        self._change(live)
+        self.change(live)
 
     def on_committed(self, number: int, promised: list[int]) -> None:
         """The sealed changes are in the store: what waited for that happens now."""
         self.number = number
         for id_ in [id_ for id_, taken_by in self.spilling.items() if taken_by <= number]:
             del self.spilling[id_]
+        self.kept.on_committed(number)
         if promised:
             self.produce(promised)
         for key in [key for key, commit in self.unread.items() if commit <= number]:
             del self.unread[key]
             self.refill(key)
         self.stepping.on_committed(number)
+        if self._to_check and self._to_check[0][0] <= number:
+            self.effects += [fx.CheckDeadlock(live) for commit, live in self._to_check if commit <= number]
+            self._to_check = [(commit, live) for commit, live in self._to_check if commit > number]
         self.run_ready()
 
     def produce(self, numbers: list[int]) -> None:
@@ -481,7 +536,8 @@ class ShardEngine:
         if entry is None:
             return
         self.counts["dead letters"] += 1
-        call = self.sender.undeliverable(entry.record, why)
+        call = self.sender.undeliverable(entry, why)
+        self.sender.gone(entry)
         if call is None:
             return
         failure = undelivered(why)
@@ -495,72 +551,53 @@ class ShardEngine:
     def on_delivered(self, numbers: list[int]) -> None:
         """These records were acknowledged: they leave the outbox one by one (R2)."""
         for number in numbers:
-            self.outbox.remove(number)
+            entry = self.outbox.remove(number)
+            if entry is not None:
+                self.sender.gone(entry)
 
     # -- letting go of memory
 
     def tidy(self) -> None:
-        """Suspend attempts that have waited long or are too many, and forget what the store has. Call now and then."""
-        self._forget_suspended()
-        self._preserve_old_inputs()
-        if self.held_bytes > self.limits.held_bytes:
-            self._forget_idle_inputs()
-        too_many = len(self.waiting) - self.limits.waiting_attempts
-        too_much = self.held_bytes - self.limits.held_bytes
-        for live, since in list(self.waiting.items()):
-            if too_many <= 0 and too_much <= 0 and self.now - since < self.limits.inactivity_ms:
-                break
-            held = live.hold > self.number  # a step's result waits for its commit, and is delivered to the attempt
-            if live.attempt is not None and not live.steps and not held and not live.attempt.running_code:
-                too_many -= 1
-                too_much -= len(live.payload)
-                self._suspend(live)
-        in_use = {live.key for live in self.live.values() if live.attempt is not None}
-        self.states.shrink(self.number, in_use)
+        """Suspend, forget, expire. Call now and then."""
+        self._tidying.tidy()
+        self._expire()
 
-    def _suspend(self, live: Live) -> None:
-        attempt, live.attempt = live.attempt, None
-        assert attempt is not None
-        attempt.drop()
-        del self.waiting[live]
-        self._as_tasks.discard(live)
-        live.status = states_of.SUSPENDED
-        self.change_header(live)
-        self._forgettable.append(live)
-
-    def _preserve_old_inputs(self) -> None:
-        """Half of the topic's retention is over for some who wait: their records must not go with it (R11)."""
-        keep_after = self.limits.keep_after_ms
-        if keep_after is None or not self.lanes.spilled:
+    def _expire(self) -> None:
+        """Ask for what has expired, or, while nothing is read, whether the topic's end says so (R13)."""
+        earliest = self.kept.earliest
+        if earliest is None or self._expiring:
             return
-        before = self.now - keep_after
-        for lane in self.lanes.values():
-            if 0 < lane.elsewhere_since <= before and not lane.refilling:
-                lane.refilling = True
-                self.effects.append(fx.Preserve(lane.key, before))
+        if earliest <= self.read_time:
+            self._expiring = True
+            self.effects.append(fx.Expire(self.read_time))
+        elif earliest + CLOCK_SLACK_MS <= self.now:
+            self._expiring = True
+            self.effects.append(fx.ReadEnd())
 
-    def _forget_suspended(self) -> None:
-        later: list[Live] = []
-        for live in self._forgettable:
-            if live.status != states_of.SUSPENDED or live.id not in self.live:
-                continue
-            if live.dirty > self.number or not live.sealed:
-                later.append(live)
-                continue
-            self._forget_input(live)
-            live.forget_journal()
-        self._forgettable = later
+    def on_end(self, asked_at: int, end: int) -> None:
+        """The invocations topic ended at `end` when the clock said `asked_at`, or a little later."""
+        self._expiring = False
+        if (self.next_invocation or 0) >= end:  # what is appended from then on is all that is left to read
+            self.read_time = max(self.read_time, asked_at - CLOCK_SLACK_MS)
 
-    def _forget_idle_inputs(self) -> None:
-        """Of all that wait for their key, their state, their next attempt or a person."""
-        for live in self.live.values():
-            if live.attempt is None and live.sealed and live.dirty <= self.number:
-                self._forget_input(live)
+    def on_expired(self, expired: Mapping[bytes, KeptOutcome | None], earliest: int | None) -> None:
+        """These kept outcomes have expired; `earliest`: when the next one does. A workflow goes with its outcome.
 
-    def _forget_input(self, live: Live) -> None:
-        if live.payload_loaded:
-            self.held_bytes -= len(live.payload)
-            live.forget_input()
+        One whose other handlers are still at work stays until they have ended.
+        """
+        self._expiring = False
+        busy = {live.key for live in self.live.values()}
+        gone: list[bytes] = []
+        for id_, outcome in expired.items():
+            handler = None if outcome is None else self.handlers.get(outcome.handler)
+            if outcome is not None and handler is not None and handler.kind == "workflow" and outcome.key is not None:
+                if outcome.key in busy:
+                    earliest = min(outcome.expires_at, earliest or outcome.expires_at)
+                    continue
+                self.ops += self.states.remove(outcome.key)
+            gone.append(id_)
+        self.counts["expired"] += len(gone)
+        self.kept.expire(gone, earliest)
 
     # -- closing
 

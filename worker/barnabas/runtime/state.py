@@ -5,19 +5,25 @@ Values are bytes; writes are gathered until the next commit, and of many to one 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from barnabas.runtime.promises import Promises
 from barnabas.store import keys
 from barnabas.store.port import Op
+
+
+_NONE: Mapping[bytes, bytes] = {}
 
 
 class KeyState:
     """The state of one object key."""
 
-    __slots__ = ("cleared", "dirty", "size", "values", "writes")
+    __slots__ = ("cleared", "dirty", "promises", "size", "values", "writes")
 
-    def __init__(self, values: dict[str, bytes]) -> None:
+    def __init__(self, values: dict[str, bytes], promises: Mapping[bytes, bytes] = _NONE) -> None:
         self.values = values
+        self.promises = Promises(promises)  # of a workflow's key
         self.writes: dict[str, bytes | None] = {}  # not yet sealed
         self.cleared = False  # everything before `writes` goes
         self.dirty = 0  # number of the commit that holds the key's last change (R12)
@@ -54,6 +60,7 @@ class KeyState:
             ops.append(("HDEL", place, *gone))
         if put:
             ops.append(("HSET", place, *put))
+        ops += self.promises.seal(key)
         self.writes = {}
         self.cleared = False
         return ops
@@ -74,10 +81,16 @@ class States:
         """The key's state, if it is in memory."""
         return self._keys.get(key)
 
-    def load(self, key: str, values: dict[bytes, bytes]) -> KeyState:
-        """Take a key's state as the store has it."""
-        state = self._keys[key] = KeyState({name.decode(): value for name, value in values.items()})
+    def load(self, key: str, values: Mapping[bytes, bytes], promises: Mapping[bytes, bytes] = _NONE) -> KeyState:
+        """Take a key's state and promises as the store has them."""
+        state = self._keys[key] = KeyState({name.decode(): value for name, value in values.items()}, promises)
         return state
+
+    def remove(self, key: str) -> list[Op]:
+        """The operations that end a key: state and promises are gone."""
+        self._keys.pop(key, None)
+        self.changed.pop(key, None)
+        return [("DEL", keys.state(key)), ("DEL", keys.promises(key))]
 
     def seal(self) -> list[Op]:
         """The operations that store all writes since the last call."""

@@ -56,11 +56,13 @@ class Stepping:
     def run(self, step: Step) -> None:
         """Run the action, now or (after a failure) again."""
         self.running += 1
+        step.at_work = True
         self._engine.effects.append(fx.StartStep(step))
 
     def done(self, step: Step, raw: bytes | None, error: BaseException | None) -> None:
         """An action has returned `raw`, or raised `error`."""
         self.running -= 1
+        step.at_work = False
         live, engine = step.live, self._engine
         if live.id not in engine.live or live.steps is None or live.steps.get(step.position) is not step:
             return
@@ -69,6 +71,7 @@ class Stepping:
         else:
             failed = self._failed(step, error)
             if failed is None:
+                engine.ending.go_on(live)  # it may have waited for this action alone
                 return
             entry = [j.FAILURE, step.position, None, failed.code, failed.message, failed.metadata]
         del live.steps[step.position]
@@ -76,13 +79,14 @@ class Stepping:
         live.hold = engine.next_commit
         heapq.heappush(self._held, (live.hold, next(self._tie), live))
         engine.notify(live, entry)
+        engine.ending.go_on(live)
 
     def on_committed(self, number: int) -> None:
         """Everything up to this commit is in the store: start what waited for it, deliver what was held for it."""
         engine = self._engine
         while self._waiting and self._waiting[0][0] <= number:
             step = heapq.heappop(self._waiting)[2]
-            if step.live.id in engine.live:
+            if step.live.id in engine.live and (step.live.steps or {}).get(step.position) is step:
                 self.run(step)
         while self._held and self._held[0][0] <= number:
             live = heapq.heappop(self._held)[2]

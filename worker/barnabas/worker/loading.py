@@ -21,6 +21,7 @@ from barnabas.log.port import LogUnavailableError, Reader, Record
 from barnabas.runtime import effects as fx
 from barnabas.runtime.engine import Engine
 from barnabas.runtime.intake import Intake, Spilled, unpack_record, unpack_spilled
+from barnabas.runtime.kept import NOTHING, Found, KeptOutcome, unpack_kept
 from barnabas.runtime.shard import ShardEngine
 from barnabas.runtime.tenure import Tenure
 from barnabas.store import keys
@@ -31,8 +32,9 @@ log = logging.getLogger("barnabas.worker")
 AGAIN_SECONDS = 0.2
 PAGE = 100  # spilled entries looked at together
 PRESERVED = 500  # records copied to the store in one go
+EXPIRED = 500  # kept outcomes removed in one go
 
-Asked = fx.LoadStates | fx.LoadInvocation | fx.Refill | fx.Preserve
+Asked = fx.LoadStates | fx.LoadInvocation | fx.Refill | fx.Preserve | fx.TraceSignals | fx.ReadEnd | fx.Expire
 Decoded = list[tuple[Record, Invocation | PoisonRecord]]
 
 
@@ -72,7 +74,7 @@ class Loader:
         """Hand records to the intake: at once, or in order after the store has said which of their ids it knows."""
         engine, intake = _both(tenure)
         decoded = intake.read(records)
-        if engine.lanes.spilled or self.looks_up(engine):
+        if self.looks_up(engine) or any(intake.wanted(decoded)):
             self.look_up(engine, intake, decoded)
         else:
             intake.on_invocations(decoded)
@@ -105,13 +107,15 @@ class Loader:
                 if one.engine.closed:
                     self._states_under_way.pop(one.engine, None)
                 elif isinstance(one.effect, fx.LoadStates):
-                    self._loaded_states(one.engine, dict(zip(one.effect.keys, mine, strict=True)))
+                    self._loaded_states(one.engine, one.effect.keys, mine)
                 elif isinstance(one.effect, fx.LoadInvocation):
                     one.engine.on_invocation_loaded(one.effect.live, mine[0], mine[1])
                 elif isinstance(one.effect, fx.Preserve):
                     self._spawn(self._or_halt(one, self._preserve(one)))
-                else:
+                elif isinstance(one.effect, fx.Refill):
                     refills.append((one, mine[0]))
+                else:
+                    self._spawn(self._or_halt(one, self._look(one)))
                 self._touch(one.engine)
         for one, packed in refills:
             self._spawn(self._or_halt(one, self._refill(one, packed)))
@@ -129,13 +133,15 @@ class Loader:
         for mine in by_engine.values():
             self._spawn(self._answer(mine))
 
-    def _loaded_states(self, engine: ShardEngine, states: dict[str, dict[bytes, bytes]]) -> None:
+    def _loaded_states(self, engine: ShardEngine, names: list[str], answers: list[dict[bytes, bytes]]) -> None:
         left = self._states_under_way[engine] - 1
         if left:
             self._states_under_way[engine] = left
         else:
             del self._states_under_way[engine]
-        engine.on_states(states)
+        states = dict(zip(names, answers, strict=False))
+        promises = dict(zip(names, answers[len(names) :], strict=False))
+        engine.on_states(states, promises)
 
     async def _read(self, asked: list[tuple[Shard, Query]], questions: list[_Question]) -> list[Any]:
         while True:
@@ -213,7 +219,70 @@ class Loader:
                 one.intake.on_preserved(key, found, since)
                 self._touch(one.engine)
 
-    # -- ids that may have been spilled
+    # -- outcomes, and signals that nobody was here for
+
+    async def _look(self, one: _Question) -> None:
+        """Trace parked signals, look at the end of the topic, or find what has expired."""
+        engine, effect = one.engine, one.effect
+        match effect:
+            case fx.TraceSignals(numbers):
+                asked = {number: signal.invocation for number in numbers if (signal := engine.parked.get(number))}
+                known, fresh = set(engine.spilling), dict(engine.kept.fresh)
+                found = await self._found(one, list(asked.values()), list(asked.values()))
+                end = await self._end(one)
+                spilled, kept = known | found.spilled, {**found.kept, **fresh}
+                self._enter(one, lambda: engine.signals.on_traced(numbers, spilled, kept, end))
+            case fx.ReadEnd():
+                asked_at = engine.now
+                end = await self._end(one)
+                self._enter(one, lambda: engine.on_end(asked_at, end))
+            case fx.Expire(before):
+                expired, earliest = await self._expired(one, before)
+                self._enter(one, lambda: engine.on_expired(expired, earliest))
+
+    def _enter(self, one: _Question, tell: Callable[[], None]) -> None:
+        if not one.engine.closed:
+            with self._between_turns():
+                tell()
+                one.engine.run_ready()
+            self._touch(one.engine)
+
+    async def _found(self, one: _Question, spilled: list[bytes], kept: list[bytes]) -> Found:
+        """What the store knows of these ids."""
+        queries: list[Query] = []
+        if spilled:
+            queries.append(("HMGET", keys.SPILL, *spilled))
+        if kept:
+            queries.append(("HMGET", keys.KEPT, *kept))
+        answers = await self._read([(one.engine.shard, query) for query in queries], [one]) if queries else []
+        waiting = answers.pop(0) or [] if spilled else []
+        outcomes = answers.pop(0) or [] if kept else []
+        return Found(
+            {id_ for id_, value in zip(spilled, waiting, strict=False) if value is not None},
+            {id_: unpack_kept(value) for id_, value in zip(kept, outcomes, strict=False) if value is not None},
+        )
+
+    async def _end(self, one: _Question) -> int:
+        shard = one.engine.shard
+        topic = self._names.invocations(shard.service)
+        while not one.engine.closed:
+            try:
+                return await self._reader.end(topic, shard.partition)
+            except LogUnavailableError as error:
+                log.warning("cannot ask for the end of %s[%d], trying again: %s", topic, shard.partition, error)
+                await asyncio.sleep(AGAIN_SECONDS)
+        return 0
+
+    async def _expired(self, one: _Question, before: int) -> tuple[dict[bytes, KeptOutcome | None], int | None]:
+        """The first page of what has expired, and when the next one of all does."""
+        [entries] = await self._read([(one.engine.shard, ("ZRANGE", keys.EXPIRY, 0, EXPIRED))], [one])
+        ids = [id_ for id_, expires in (entries or [])[:EXPIRED] if expires <= before]
+        later = (entries or [])[len(ids) :]
+        earliest = int(later[0][1]) if later else None
+        found = await self._found(one, [], ids)
+        return {id_: found.kept.get(id_) for id_ in ids}, earliest
+
+    # -- ids that may have been spilled, or that outcomes are kept of
 
     def looks_up(self, engine: ShardEngine) -> bool:
         """Whether batches of this engine wait for an answer; later ones must wait behind them."""
@@ -238,25 +307,21 @@ class Loader:
         waiting = self._lookups[engine]
         while waiting:
             intake, decoded = waiting[0]
-            ids = [invocation.id for _, invocation in decoded if isinstance(invocation, Invocation)]
+            one = _Question(engine, intake, fx.ReadEnd())
+            spilled, kept = intake.wanted(decoded)
             # What is being spilled right now is not in the store yet; asked for before the read, so that nothing falls
             # between.
-            known = set(engine.spilling)
-            if ids and not engine.closed:
-                try:
-                    [values] = await self._store.read([(engine.shard, ("HMGET", keys.SPILL, *ids))])
-                except StoreUnavailable as error:
-                    log.warning("cannot look up ids, trying again: %s", error)
-                    await asyncio.sleep(AGAIN_SECONDS)
-                    continue
-                except StoreCorrupt as error:
-                    self._halt(engine, str(error))
-                    break
-                known.update(id_ for id_, value in zip(ids, values, strict=True) if value is not None)
+            known, fresh = set(engine.spilling), dict(engine.kept.fresh)
+            try:
+                found = NOTHING if engine.closed else await self._found(one, spilled, kept)
+            except StoreCorrupt as error:
+                self._halt(engine, str(error))
+                break
+            found = Found(known | found.spilled, {**found.kept, **fresh})
             waiting.popleft()
             if not engine.closed:
                 with self._between_turns():
-                    intake.on_invocations(decoded, known)
+                    intake.on_invocations(decoded, found)
                 self._touch(engine)
         del self._lookups[engine]
 
@@ -281,10 +346,12 @@ class _Question:
     def queries(self) -> list[Query]:
         match self.effect:
             case fx.LoadStates(names):
-                return [("HGETALL", keys.state(name)) for name in names]
+                states: list[Query] = [("HGETALL", keys.state(name)) for name in names]
+                is_workflow = self.engine.directory.services[self.engine.shard.service].kind == "workflow"
+                return states + [("HGETALL", keys.promises(name)) for name in names if is_workflow]
             case fx.LoadInvocation(live):
                 return [("HGET", keys.INPUTS, live.id), ("LRANGE", keys.journal(live.id), 0, -1)]
             case fx.Refill(key, count):
                 return [("LRANGE", keys.spilled(key), 0, count - 1)]
-            case fx.Preserve():
-                return []  # asks page by page
+            case _:
+                return []  # asks by itself

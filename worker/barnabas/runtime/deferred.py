@@ -1,0 +1,63 @@
+"""Signals about invocations that this shard has sent and that were not acknowledged yet (R6).
+
+Such a signal becomes an outbox entry, with a number and a label of its own, once the invocation's record has left the
+outbox. Given its number at once and held back, it could be overtaken by a later entry for the same partition, and the
+receiver, who keeps the highest number, would drop it. Called by `sender.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from barnabas.contract import codec
+from barnabas.contract.records import Signal
+from barnabas.store import keys
+from barnabas.store.port import Op
+
+
+class Deferred:
+    """The signals of one shard that wait for an acknowledgement."""
+
+    def __init__(self) -> None:
+        self._signals: dict[bytes, dict[int, Signal]] = {}  # by invocation, and by number
+        self._last = 0
+        self._ops: list[Op] = []
+
+    def __len__(self) -> int:
+        return sum(map(len, self._signals.values()))
+
+    def add(self, signal: Signal) -> None:
+        """Keep it until `pop`."""
+        self._last += 1
+        self._signals.setdefault(signal.invocation, {})[self._last] = signal
+        self._ops.append(("HSET", keys.DEFERRED, self._last, codec.encode_signal(signal)))
+
+    def pop(self, id_: bytes) -> Iterable[Signal]:
+        """The signals about this invocation, in order: its record was acknowledged."""
+        signals = self._signals.pop(id_, None)
+        if not signals:
+            return ()
+        self._ops.append(("HDEL", keys.DEFERRED, *signals))
+        return signals.values()
+
+    @property
+    def ids(self) -> list[bytes]:
+        """The invocations that signals wait for."""
+        return list(self._signals)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the next commit has something to store."""
+        return bool(self._ops)
+
+    def seal(self) -> list[Op]:
+        """The operations that store all changes since the last call."""
+        ops, self._ops = self._ops, []
+        return ops
+
+    def restore(self, fields: Mapping[bytes, bytes]) -> None:
+        """Take them as the store has them."""
+        for number, packed in sorted((int(field), packed) for field, packed in fields.items()):
+            signal = codec.decode_signal(packed)
+            self._signals.setdefault(signal.invocation, {})[number] = signal
+            self._last = number

@@ -1,0 +1,142 @@
+"""What a shard does with its signals topic: results for its handlers, and what others do to its invocations.
+
+A signal about an invocation that nobody knows here is parked until it is clear that the invocation does not come (R7).
+Called by the intake, which has decoded the records and looked at their labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from barnabas.contract.ids import InvocationId
+from barnabas.contract.records import Caller, Failure, ReplyTo, Signal, SignalKind
+from barnabas.runtime import effects as fx
+from barnabas.runtime import journal as j
+from barnabas.runtime.kept import KeptOutcome
+from barnabas.runtime.live import Live
+
+if TYPE_CHECKING:
+    from barnabas.runtime.shard import ShardEngine
+
+
+class Signals:
+    """The signals of one shard."""
+
+    def __init__(self, engine: ShardEngine) -> None:
+        self._engine = engine
+
+    def take(self, signal: Signal) -> None:
+        """Do what the signal says, or park it."""
+        engine = self._engine
+        live = engine.live.get(signal.invocation)
+        if live is not None:
+            self.apply(live, signal)
+        elif signal.kind is SignalKind.COMPLETION:
+            engine.counts["results dropped"] += 1  # R9
+        elif (outcome := engine.ring.get(signal.invocation)) is not None:
+            self._finished(signal, outcome.result, outcome.failure)
+        elif (kept := engine.kept.fresh.get(signal.invocation)) is not None:
+            self._finished(signal, kept.result, kept.failure)
+        else:
+            number = engine.parked.add(signal)
+            engine.effects.append(fx.TraceSignals([number]))
+
+    def apply(self, live: Live, signal: Signal) -> None:
+        """A signal about an invocation that is here."""
+        engine = self._engine
+        match signal.kind:
+            case SignalKind.COMPLETION:
+                self._result(live, signal, signal.position, signal.call_id)
+            case SignalKind.RESOLVE if signal.name is not None:
+                self._result(live, signal, signal.name, j.OF_SIGNAL)
+            case SignalKind.RESOLVE:
+                self._result(live, signal, signal.position, j.OF_AWAKEABLE)
+            case SignalKind.ATTACH:
+                waiter = waiter_of(signal)
+                if waiter is not None and live.add_waiter(waiter):
+                    engine.change_header(live)
+            case SignalKind.CANCEL:
+                engine.ending.cancel(live)
+            case SignalKind.KILL:
+                engine.ending.kill(live)
+
+    def _result(self, live: Live, signal: Signal, position: int | str | None, whose: bytes | None) -> None:
+        engine = self._engine
+        if live.attempt is not None and whose != j.OF_SIGNAL:
+            assert not isinstance(position, str)
+            if position is None or not live.attempt.expects(position, whose):
+                engine.counts["results dropped"] += 1  # R9
+                return
+        failure = signal.failure
+        if failure is not None:
+            engine.notify(live, [j.FAILURE, position, whose, failure.code, failure.message, failure.metadata])
+        else:
+            engine.notify(live, [j.RESULT, position, whose, signal.result or b""])
+
+    def _finished(self, signal: Signal, result: bytes | None, failure: Failure | None) -> None:
+        """It is about an invocation that is over."""
+        engine = self._engine
+        waiter = waiter_of(signal)
+        if signal.kind is SignalKind.ATTACH and waiter is not None:
+            engine.sender.outcome(waiter, signal.invocation, result, failure)
+        else:
+            engine.counts["signals for finished ones"] += 1
+
+    # -- parked ones (R7)
+
+    def on_traced(self, numbers: list[int], spilled: set[bytes], kept: Mapping[bytes, KeptOutcome], end: int) -> None:
+        """What the store knows of the invocations of parked signals, and where the invocations topic ended then."""
+        engine = self._engine
+        for number in numbers:
+            signal = engine.parked.get(number)
+            if signal is None:
+                continue
+            outcome = kept.get(signal.invocation)
+            if outcome is not None:
+                self._finished(engine.parked.drop(number), outcome.result, outcome.failure)
+            elif signal.invocation in spilled or signal.invocation in engine.spilling:
+                engine.parked.will_come(number)
+            else:
+                engine.parked.wait_until(number, end)
+        self.drop_overdue()
+
+    def on_accepted(self, live: Live) -> None:
+        """An invocation has come: what was parked for it applies now."""
+        engine = self._engine
+        for signal in engine.parked.pop(live.id):
+            if live.id in engine.live:
+                self.apply(live, signal)
+            else:  # an earlier one has ended it
+                outcome = engine.ring.get(live.id)
+                failure = Failure(404, _unknown(live.id)) if outcome is None else outcome.failure
+                self._finished(signal, None if outcome is None else outcome.result, failure)
+
+    def drop_overdue(self) -> None:
+        """Nobody will come for signals whose invocation was not there when the topic's end of then was read."""
+        engine = self._engine
+        if engine.next_invocation is None:
+            return
+        for signal in engine.parked.pop_overdue(engine.next_invocation):
+            engine.counts["signals dropped"] += 1
+            waiter = waiter_of(signal)
+            if signal.kind is SignalKind.ATTACH and waiter is not None:
+                engine.sender.outcome(waiter, signal.invocation, None, Failure(404, _unknown(signal.invocation)))
+
+    def trace_again(self, ids: list[bytes]) -> None:
+        """Where the invocations of parked signals are has changed: ask anew."""
+        numbers = self._engine.parked.of(ids)
+        if numbers:
+            self._engine.effects.append(fx.TraceSignals(numbers))
+
+
+def waiter_of(signal: Signal) -> Caller | ReplyTo | None:
+    """Who attaches."""
+    return signal.caller or signal.reply_to
+
+
+def _unknown(id_: bytes) -> str:
+    return (
+        f"invocation {InvocationId(id_)} is not known: it never was, or its outcome is no longer kept. Outcomes of "
+        f"invocations with an idempotency key and of workflows are kept for their retention, of others for a while"
+    )
