@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 
 import pytest
 
@@ -42,12 +41,9 @@ def test_an_option_that_would_change_the_promises_is_refused() -> None:
         Client("kafka:9092", acks=0)
 
 
-async def test_what_comes_later_says_so() -> None:
-    client = Client("kafka:9092")
-    with pytest.raises(barnabas.NotYetSupported, match="idempotency_key"):
-        await client.service_call(greet, "Ada", idempotency_key="k")
-    with pytest.raises(barnabas.NotYetSupported, match="send_delay"):
-        await client.generic_send("Greeter", "greet", b"", send_delay=timedelta(seconds=1))
+async def test_a_delay_of_another_type_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"timedelta\(seconds=10\)"):
+        await Client("kafka:9092").generic_send("Greeter", "greet", b"", send_delay=10)  # type: ignore[arg-type]
 
 
 async def test_a_handler_of_another_kind_is_refused() -> None:

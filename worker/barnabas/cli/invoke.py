@@ -11,7 +11,7 @@ import typer
 
 from barnabas.cli import configuring
 from barnabas.cli.configuring import KafkaOption, NamespaceOption
-from barnabas.cli.targets import Target, parse_headers, parse_target
+from barnabas.cli.targets import Target, Wish, parse_delay, parse_headers, parse_target
 from barnabas.client.client import Client
 from barnabas.client.errors import KafkaUnreachable
 from barnabas.sdk.errors import TerminalError
@@ -23,6 +23,16 @@ def invoke(
         str | None, typer.Argument(metavar="[JSON|-]", help="The input; - reads it from stdin. None: no input.")
     ] = None,
     send: Annotated[bool, typer.Option("--send", help="Do not wait for the result; print the id.")] = False,
+    delay: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Send, and start so much later: 10s, 1h30m, 2 days or PT10S."),
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option("--idempotency-key", help="Requests with the same key are one.")
+    ] = None,
+    workflow: Annotated[
+        bool, typer.Option("--workflow", help="The handler is a workflow's main one, which runs once a key.")
+    ] = False,
     header: Annotated[list[str] | None, typer.Option("--header", metavar="NAME=VALUE", help="May be repeated.")] = None,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds to wait for the result.")] = None,
     kafka: KafkaOption = None,
@@ -30,14 +40,23 @@ def invoke(
 ) -> None:
     """Run a handler and print its result. Ends with 1 if the handler failed or took too long, 2 if it was not asked."""
     with configuring.explained(ValueError):
-        place, headers = parse_target(target), parse_headers(header or ())
+        place, headers = parse_target(target, workflow), parse_headers(header or ())
+        wish = Wish(headers, idempotency_key, None if delay is None else parse_delay(delay))
     payload = sys.stdin.buffer.read() if argument == "-" else (argument or "").encode()
     bootstrap = configuring.bootstrap_of(kafka)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it has to say is in the sentence at the end
     try:
         with configuring.explained(KafkaUnreachable, ValueError):
             answer = asyncio.run(
-                _invoke(bootstrap, configuring.namespace_of(namespace), place, payload, headers, send, timeout)
+                _invoke(
+                    bootstrap,
+                    configuring.namespace_of(namespace),
+                    place,
+                    payload,
+                    wish,
+                    send or wish.delay is not None,
+                    timeout,
+                )
             )
     except TerminalError as error:
         metadata = "".join(f"\n  {name}: {value}" for name, value in (error.metadata or {}).items())
@@ -52,16 +71,32 @@ async def _invoke(
     namespace: str,
     place: Target,
     payload: bytes,
-    headers: dict[str, str],
+    wish: Wish,
     send: bool,
     seconds: float | None,
 ) -> bytes:
     async with Client(bootstrap, namespace) as client:
         if send:
-            sent = await client.generic_send(place.service, place.handler, payload, place.key, headers=headers)
+            sent = await client.generic_send(
+                place.service,
+                place.handler,
+                payload,
+                place.key,
+                wish.delay,
+                wish.idempotency_key,
+                wish.headers,
+                workflow_run=place.workflow,
+            )
             return sent.invocation_id.encode()
         return await client.generic_call(
-            place.service, place.handler, payload, place.key, headers=headers, timeout=seconds
+            place.service,
+            place.handler,
+            payload,
+            place.key,
+            wish.idempotency_key,
+            wish.headers,
+            workflow_run=place.workflow,
+            timeout=seconds,
         )
 
 

@@ -1,36 +1,34 @@
 """`barnabas.Client`: calls and sends from any asyncio program that can reach Kafka; no worker, no store, no server.
 
 The names follow the context of a handler (`sdk/context.py`). A request is a record on the service's invocations topic;
-the result of a call comes back over the replies topic. Public API.
+the result of a call comes back over the replies topic. Public API; `control` has the part about existing invocations.
 """
 
 # ruff: noqa: ASYNC109 - `timeout=` of a call is a convenience for callers; what it does is asyncio.timeout
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import partial
-from itertools import count
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, cast
 from uuid import uuid4
 
 from barnabas.client.connection import Connection
-from barnabas.client.errors import UnknownNamespace, UnknownService
+from barnabas.client.control import InvocationControl, of_kind
+from barnabas.client.exchange import Exchange
 from barnabas.client.producer import InvocationProducer, Outgoing
-from barnabas.client.replies import Replies
-from barnabas.contract.codec import encode_invocation
-from barnabas.contract.ids import InvocationId, random_id
-from barnabas.contract.records import Invocation, Reply, ReplyTo
+from barnabas.client.requests import Requests, Target, Wish, due_after
+from barnabas.client.sent import Sent
+from barnabas.contract.records import ReplyTo
 from barnabas.contract.topics import TopicNames
-from barnabas.sdk.context import HandlerType
-from barnabas.sdk.errors import NotYetSupported, TerminalError
-from barnabas.sdk.handler import Handler, handler_of
+from barnabas.sdk.clients import Clients
+from barnabas.sdk.handler import Handler
+from barnabas.sdk.handler_type import HandlerType
 from barnabas.sdk.serde import BytesSerde, Serde
 
+T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741
 O = TypeVar("O")  # noqa: E741
 
@@ -39,29 +37,17 @@ _FLUSH_SECONDS: Final = 30.0
 _BYTES: Final = BytesSerde()
 
 
-class Sent:
-    """A message that Kafka has."""
-
-    __slots__ = ("_id",)
-
-    def __init__(self, id_: InvocationId) -> None:
-        self._id = id_
-
-    @property
-    def invocation_id(self) -> str:
-        """The id of the invocation that the message starts."""
-        return str(self._id)  # worked out here: 10 us that a bulk of sends does without
-
-    def __repr__(self) -> str:
-        return f"Sent({self.invocation_id})"
-
-
-class Client:
+class Client(Clients, InvocationControl):
     """Calls and sends over Kafka: `async with barnabas.Client() as client: await client.service_call(greet, "Ada")`.
 
     One client serves any number of concurrent calls of one event loop. While Kafka is away, calls and sends wait.
     A send returns when Kafka has acknowledged it; for throughput, gather many: those to one key keep the order of the
     gathered coroutines. A call that is cancelled or timed out is only forgotten here: its invocation goes on.
+
+    An `idempotency_key` makes equal requests one: the handler runs once per target, key and idempotency key, and every
+    request gets that result, as long as it is kept (a day by default). So it is safe to ask again after an error. A
+    `send_delay` counts from now on this machine's clock. A workflow's main handler runs once a key: a second call of
+    it fails with a TerminalError 409, a second send has the id of the first.
     """
 
     def __init__(self, bootstrap: str | None = None, namespace: str | None = None, **options: Any) -> None:
@@ -70,13 +56,12 @@ class Client:
         `bootstrap` ("host:port,...") and `namespace` are BARNABAS_KAFKA and BARNABAS_NAMESPACE unless given; `options`
         go to aiokafka (`security_protocol`, `ssl_context`, `sasl_...`). Raises ValueError or TypeError.
         """
-        self._names = TopicNames(namespace or os.environ.get("BARNABAS_NAMESPACE") or DEFAULT_NAMESPACE)
-        self._connection = Connection(bootstrap, options)
-        self._client_id = f"barnabas-client-{uuid4().hex}"
-        self._producer = InvocationProducer(self._connection, self._client_id)
-        self._replies: Replies | None = None
-        self._opening = asyncio.Lock()
-        self._requests = count(1)
+        names = TopicNames(namespace or os.environ.get("BARNABAS_NAMESPACE") or DEFAULT_NAMESPACE)
+        connection = Connection(bootstrap, options)
+        client_id = f"barnabas-client-{uuid4().hex}"
+        producer = InvocationProducer(connection, client_id)
+        super().__init__(names, producer, Exchange(connection, client_id, names, producer))
+        self._requests = Requests(names, producer)
 
     async def __aenter__(self) -> Self:
         """Connect. Raises KafkaUnreachable."""
@@ -96,13 +81,12 @@ class Client:
         try:
             await self._producer.aclose(flush_seconds)
         finally:
-            if self._replies is not None:
-                await self._replies.aclose()
+            await self._exchange.aclose()
 
     @property
     def late_replies(self) -> int:
         """Replies that came when nobody waited for them any more, or twice; they were dropped."""
-        return 0 if self._replies is None else self._replies.late
+        return self._exchange.late
 
     # Calls. They raise the handler's TerminalError, and TimeoutError after `timeout` seconds.
 
@@ -116,7 +100,7 @@ class Client:
         timeout: float | None = None,
     ) -> O:
         """The result of a service's handler."""
-        handler = _handler(tpe, "service", "service_call")
+        handler = of_kind(tpe, "service", "service_call")
         return await self._call_handler(handler, None, arg, idempotency_key, headers, timeout)
 
     async def object_call(
@@ -130,7 +114,21 @@ class Client:
         timeout: float | None = None,
     ) -> O:
         """The result of an object's handler."""
-        handler = _handler(tpe, "object", "object_call")
+        handler = of_kind(tpe, "object", "object_call")
+        return await self._call_handler(handler, key, arg, idempotency_key, headers, timeout)
+
+    async def workflow_call(
+        self,
+        tpe: HandlerType[I, O],
+        key: str,
+        arg: I,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> O:
+        """The result of a workflow's handler."""
+        handler = of_kind(tpe, "workflow", "workflow_call")
         return await self._call_handler(handler, key, arg, idempotency_key, headers, timeout)
 
     async def generic_call(
@@ -142,11 +140,16 @@ class Client:
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
         *,
+        workflow_run: bool = False,
         timeout: float | None = None,
     ) -> bytes:
-        """The result of a handler that is called by its names, bytes in and bytes out."""
-        _refuse(idempotency_key=idempotency_key)
-        return await self._call(service, handler, key, bytes(arg), headers, _BYTES, timeout) or b""
+        """The result of a handler that is called by its names, bytes in and bytes out.
+
+        No definition says here that a handler is a workflow's main one: `workflow_run=True` does, and gives the request
+        the id that all requests for this workflow have.
+        """
+        target, wish = Target(service, handler, key, workflow_run), Wish(bytes(arg), headers, idempotency_key)
+        return await self._call(target, wish, _BYTES, timeout) or b""
 
     # Sends. They return when Kafka has the message.
 
@@ -157,9 +160,9 @@ class Client:
         send_delay: timedelta | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Sent:
+    ) -> Sent[O]:
         """Send to a service's handler."""
-        handler = _handler(tpe, "service", "service_send")
+        handler = of_kind(tpe, "service", "service_send")
         return await self._send_handler(handler, None, arg, send_delay, idempotency_key, headers)
 
     async def object_send(
@@ -170,9 +173,22 @@ class Client:
         send_delay: timedelta | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Sent:
+    ) -> Sent[O]:
         """Send to an object's handler."""
-        handler = _handler(tpe, "object", "object_send")
+        handler = of_kind(tpe, "object", "object_send")
+        return await self._send_handler(handler, key, arg, send_delay, idempotency_key, headers)
+
+    async def workflow_send(
+        self,
+        tpe: HandlerType[I, O],
+        key: str,
+        arg: I,
+        send_delay: timedelta | None = None,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Sent[O]:
+        """Send to a workflow's handler; to the main one: submit the workflow."""
+        handler = of_kind(tpe, "workflow", "workflow_send")
         return await self._send_handler(handler, key, arg, send_delay, idempotency_key, headers)
 
     async def generic_send(
@@ -184,10 +200,12 @@ class Client:
         send_delay: timedelta | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Sent:
-        """Send bytes to a handler by its names."""
-        _refuse(send_delay=send_delay, idempotency_key=idempotency_key)
-        return await self._send(service, handler, key, bytes(arg), headers)
+        *,
+        workflow_run: bool = False,
+    ) -> Sent[bytes]:
+        """Send bytes to a handler by its names. `workflow_run` as in `generic_call`."""
+        wish = Wish(bytes(arg), headers, idempotency_key, due_after(send_delay))
+        return await self._send(Target(service, handler, key, workflow_run), wish, _BYTES)
 
     async def _call_handler(
         self,
@@ -198,11 +216,9 @@ class Client:
         headers: Mapping[str, str] | None,
         timeout: float | None,
     ) -> O:
-        _refuse(idempotency_key=idempotency_key)
-        payload = bytes(handler.input_serde.serialize(arg))
-        service, serde = handler.service_tag.name, handler.output_serde
+        wish = Wish(bytes(handler.input_serde.serialize(arg)), headers, idempotency_key)
         # None only where the handler's type admits it.
-        return await self._call(service, handler.name, key, payload, headers, serde, timeout)  # type: ignore[return-value]
+        return cast(O, await self._call(_target(handler, key), wish, handler.output_serde, timeout))
 
     async def _send_handler(
         self,
@@ -212,103 +228,23 @@ class Client:
         send_delay: timedelta | None,
         idempotency_key: str | None,
         headers: Mapping[str, str] | None,
-    ) -> Sent:
-        _refuse(send_delay=send_delay, idempotency_key=idempotency_key)
+    ) -> Sent[O]:
         payload = bytes(handler.input_serde.serialize(arg))
-        return await self._send(handler.service_tag.name, handler.name, key, payload, headers)
+        wish = Wish(payload, headers, idempotency_key, due_after(send_delay))
+        return await self._send(_target(handler, key), wish, handler.output_serde)
 
-    async def _call(
-        self,
-        service: str,
-        handler: str,
-        key: str | None,
-        payload: bytes,
-        headers: Mapping[str, str] | None,
-        serde: Serde[O],
-        timeout: float | None,
-    ) -> O | None:
-        if timeout is None:
-            return _outcome(await self._reply(service, handler, key, payload, headers), serde)
-        async with asyncio.timeout(timeout):
-            reply = await self._reply(service, handler, key, payload, headers)
-        return _outcome(reply, serde)
+    async def _call(self, target: Target, wish: Wish, serde: Serde[T], timeout: float | None) -> T | None:
+        async def make(reply_to: ReplyTo) -> Outgoing:
+            record, _ = await self._requests.record(target, wish, reply_to)
+            return record
 
-    async def _reply(
-        self, service: str, handler: str, key: str | None, payload: bytes, headers: Mapping[str, str] | None
-    ) -> Reply:
-        replies = self._replies or await self._open_replies()
-        request = next(self._requests).to_bytes(8, "big")
-        reply_to = ReplyTo(self._client_id, request)
-        expected = replies.expect(request)
-        try:
-            record, _ = await self._record(service, handler, key, payload, headers, reply_to)
-            await self._producer.produce_later(record, partial(_fail, expected))
-            return await expected
-        finally:
-            replies.forget(request)
+        return await self._exchange.ask(make, serde, timeout)
 
-    async def _send(
-        self, service: str, handler: str, key: str | None, payload: bytes, headers: Mapping[str, str] | None
-    ) -> Sent:
-        record, id_ = await self._record(service, handler, key, payload, headers, None)
+    async def _send(self, target: Target, wish: Wish, serde: Serde[T]) -> Sent[T]:
+        record, id_ = await self._requests.record(target, wish, None)
         await self._producer.produce(record)
-        return Sent(id_)
-
-    async def _record(
-        self,
-        service: str,
-        handler: str,
-        key: str | None,
-        payload: bytes,
-        headers: Mapping[str, str] | None,
-        reply_to: ReplyTo | None,
-    ) -> tuple[Outgoing, InvocationId]:
-        topic = self._names.invocations(service)
-        partitions = await self._producer.partitions(topic)
-        if partitions is None:
-            raise UnknownService(topic, service)
-        id_ = random_id(service, key)
-        invocation = Invocation(id_, service, handler, key, payload, dict(headers or {}), reply_to=reply_to)
-        record_key = id_.service_partition_key if key is None else key
-        return Outgoing(topic, id_.partition(partitions), record_key.encode(), encode_invocation(invocation)), id_
-
-    async def _open_replies(self) -> Replies:
-        """Read replies from here on. Clients that only send never get here."""
-        async with self._opening:
-            if self._replies is None:
-                topic = self._names.replies
-                partitions = await self._producer.partitions(topic)
-                if partitions is None:
-                    raise UnknownNamespace(topic, self._names.namespace)
-                replies = Replies(self._connection, self._client_id, topic, partitions)
-                await replies.start()
-                self._replies = replies
-            return self._replies
+        return Sent(id_, self, serde)
 
 
-def _handler(tpe: HandlerType[I, O], kind: str, method: str) -> Handler[I, O]:
-    handler = handler_of(tpe)
-    if handler.service_tag.kind != kind:
-        raise ValueError(
-            f"{handler.target} is not for {method}: {handler.service_tag.name} is of kind {handler.service_tag.kind}"
-        )
-    return handler
-
-
-def _refuse(*, idempotency_key: str | None, send_delay: timedelta | None = None) -> None:
-    if idempotency_key is not None:
-        raise NotYetSupported("idempotency_key comes with the next release: calls and sends are plain ones until then")
-    if send_delay is not None:
-        raise NotYetSupported("send_delay comes with the next release: delayed messages need the scheduler")
-
-
-def _outcome(reply: Reply, serde: Serde[O]) -> O | None:
-    failure = reply.failure
-    if failure is not None:
-        raise TerminalError(failure.message, failure.code, failure.metadata or None)
-    return serde.deserialize(reply.result or b"")
-
-
-def _fail(expected: asyncio.Future[Reply], error: BaseException) -> None:
-    if not expected.done():
-        expected.set_exception(error)
+def _target(handler: Handler[Any, Any], key: str | None) -> Target:
+    return Target(handler.service_tag.name, handler.name, key, handler.kind == "workflow")

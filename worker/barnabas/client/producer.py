@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from asyncio import Future
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -79,6 +79,23 @@ class InvocationProducer:
         async with self._topics:  # whoever waits is served in the order of asking
             known = _known_partitions(self._opened(), topic)
             return await self._look_up(topic) if known is None else known
+
+    def known_topics(self) -> Iterable[str]:
+        """The topics that this client has heard of."""
+        found: Iterable[str] = self._opened().client.cluster.topics()
+        return found
+
+    async def topics(self) -> Iterable[str]:
+        """The topics that the cluster has now. Waits while Kafka is away."""
+        while True:
+            try:
+                cluster = await self._opened().client.fetch_all_metadata()
+            except KafkaError as error:
+                log.info("no broker says which topics there are: %s", error)
+                await asyncio.sleep(_POLL_SECONDS)
+            else:
+                found: Iterable[str] = cluster.topics()
+                return found
 
     async def produce(self, record: Outgoing) -> None:
         """Returns when Kafka has the record. Waits while Kafka is away. Raises RequestTooLarge, KafkaUnreachable."""
