@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -25,7 +25,8 @@ from barnabas.runtime.kept import NOTHING, Found, KeptOutcome, unpack_kept
 from barnabas.runtime.shard import ShardEngine
 from barnabas.runtime.tenure import Tenure
 from barnabas.store import keys
-from barnabas.store.port import Query, Shard, Store, StoreCorrupt, StoreUnavailable
+from barnabas.store.port import Query, Service, Shard, Store, StoreCorrupt, StoreUnavailable
+from barnabas.worker.deadlocks import DeadlockCheck
 
 log = logging.getLogger("barnabas.worker")
 
@@ -41,7 +42,11 @@ Decoded = list[tuple[Record, Invocation | PoisonRecord]]
 class Loader:
     """The reads under way in this process."""
 
-    def __init__(self, store: Store, reader: Reader, names: TopicNames) -> None:
+    def __init__(
+        self, store: Store, reader: Reader, names: TopicNames, services: Callable[[], Mapping[str, Service]] = dict
+    ) -> None:
+        """`services` gives all that are registered, each time it is called."""
+        self._deadlocks = DeadlockCheck(store, services)
         self._store = store
         self._reader = reader
         self._names = names
@@ -65,6 +70,7 @@ class Loader:
         self._between_turns = between_turns
         self._touch = touch
         self._halt = halt
+        self._deadlocks.bind(spawn, between_turns, touch)
 
     def holds_back(self, engine: Engine | None) -> bool:
         """Whether the next commit had better wait for a read: what waits for its state may well end in that commit."""
@@ -82,6 +88,9 @@ class Loader:
     def ask(self, tenure: Tenure, effect: fx.Read) -> None:
         """Take a question of this engine; `flush` sends it."""
         engine, intake = _both(tenure)
+        if isinstance(effect, fx.CheckDeadlock):
+            self._deadlocks.ask(engine, effect.live)
+            return
         assert isinstance(effect, Asked)
         if isinstance(effect, fx.LoadStates):
             self._states_under_way[engine] = self._states_under_way.get(engine, 0) + 1
