@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from barnabas.cli import doctor, stack, topics
+from barnabas.cli import doctor, invocations, stack, topics
 from barnabas.cli.dev import dev
 from barnabas.cli.invoke import invoke
 from barnabas.cli.worker import worker
@@ -21,6 +21,7 @@ app.command()(worker)
 app.command()(invoke)
 app.command()(dev)
 app.add_typer(topics.app, name="topics")
+app.add_typer(invocations.app, name="invocations")
 app.add_typer(stack.app, name="stack")
 app.add_typer(doctor.app)
 

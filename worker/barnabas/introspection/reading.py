@@ -163,7 +163,8 @@ def _add(found: Found, places: Places, live: Live, holder: bytes | None, entries
     if waits:
         _put(found, _node(live, waits), [Ref(holder or b"", live.service, "", live.key)])
         return
-    refs = open_refs(places, [j.unpack_entry(raw) for raw in entries])
+    # One that is about to be cancelled or killed will not wait much longer.
+    refs = [] if live.ending else open_refs(places, [j.unpack_entry(raw) for raw in entries])
     _put(found, _node(live, tuple(wait for wait, _ in refs)), [ref for _, ref in refs])
 
 

@@ -18,7 +18,6 @@ from barnabas.contract.records import Caller
 from barnabas.introspection.deadlocks import describe_cycle, find_cycles
 from barnabas.introspection.graph import Node
 from barnabas.introspection.reading import Ref
-from barnabas.runtime.engine import Engine
 from barnabas.runtime.live import QUEUED, Live
 from barnabas.runtime.shard import ShardEngine
 from barnabas.store.port import Service, Store, StoreCorrupt, StoreUnavailable
@@ -43,13 +42,13 @@ class DeadlockCheck:
         self._looking = False
         self._spawn: Callable[[Any], None] = lambda _: None
         self._between_turns: Callable[[], AbstractContextManager[None]]
-        self._touch: Callable[[Engine], None]
+        self._touch: Callable[[ShardEngine], None]
 
     def bind(
         self,
         spawn: Callable[[Any], None],
         between_turns: Callable[[], AbstractContextManager[None]],
-        touch: Callable[[Engine], None],
+        touch: Callable[[ShardEngine], None],
     ) -> None:
         """How to run a coroutine, and how to enter engines from it. Called once."""
         self._spawn = spawn

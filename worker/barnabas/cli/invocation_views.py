@@ -1,0 +1,179 @@
+"""Invocations and deadlocks as `barnabas invocations` prints them: tables and trees for people, JSON for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.tree import Tree
+
+from barnabas.contract.ids import InvocationId
+from barnabas.introspection.deadlocks import target_of
+from barnabas.introspection.graph import ATTACH, CALL, KEY, Deadlock, Node
+from barnabas.introspection.invocations import Picture
+
+_REASONS = {KEY: "its key, held by", CALL: "the result of its call", ATTACH: "the result it attached to"}
+_TIMES = ("accepted_at", "completed_at", "expires_at", "due", "retry_at")
+_STYLES = {"running": "green", "suspended": "cyan", "backing-off": "yellow", "paused": "red"}
+
+
+# -- deadlocks
+
+
+def plain_deadlock(deadlock: Deadlock) -> dict[str, Any]:
+    """For JSON. Each member of the cycle waits for the next one, the last for the first."""
+    return {
+        "since": _iso(_since(deadlock)),
+        "cycle": [plain_node(one, another) for one, another in _waiting(deadlock)],
+        "others": [plain_node(node, None) for node in deadlock.others],
+    }
+
+
+def plain_node(node: Node, next_one: Node | None) -> dict[str, Any]:
+    """For JSON. `waits_for` is the next one of the cycle, or everything where there is none."""
+    waits = [wait for wait in node.waits if next_one is None or wait.target == next_one.id]
+    return {
+        "id": str(InvocationId(node.id)),
+        "service": node.service,
+        "key": node.key,
+        "handler": node.handler,
+        "status": node.status,
+        "accepted_at": _iso(node.accepted_at),
+        "waits_for": [{"id": str(InvocationId(wait.target)), "because": wait.how} for wait in waits],
+    }
+
+
+def print_deadlocks(found: list[Deadlock], now: int) -> None:
+    """A tree for each."""
+    console = Console(soft_wrap=True, highlight=False)
+    if not found:
+        console.print("no deadlocks: no invocation waits for itself")
+        return
+    for number, deadlock in enumerate(found, 1):
+        tree = Tree(f"[bold red]deadlock {number}[/] of {len(deadlock.cycle)}, {_ago(_since(deadlock), now)}")
+        for one, another in _waiting(deadlock):
+            wait = one.wait_for(another.id)
+            branch = tree.add(_titled(one))
+            branch.add(f"waits for {_REASONS[wait.how] if wait else '?'}: {_titled(another)}")
+        if deadlock.others:
+            caught = tree.add("also waiting in a circle with these:")
+            for node in deadlock.others:
+                caught.add(_titled(node))
+        console.print(tree)
+    console.print("To end one, cancel any invocation in it: barnabas invocations cancel ID")
+
+
+def _waiting(deadlock: Deadlock) -> list[tuple[Node, Node]]:
+    return list(pairwise([*deadlock.cycle, deadlock.cycle[0]]))
+
+
+def _since(deadlock: Deadlock) -> int | None:
+    """When the youngest one was accepted: it closed the cycle, or came shortly before what did."""
+    return max((node.accepted_at for node in deadlock.cycle if node.accepted_at is not None), default=None)
+
+
+def _titled(node: Node) -> str:
+    return f"[bold]{escape(target_of(node.service, node.key, node.handler))}[/]  {InvocationId(node.id)}  {node.status}"
+
+
+# -- invocations
+
+
+def plain_picture(picture: Picture) -> dict[str, Any]:
+    """For JSON."""
+    plain = dataclasses.asdict(picture)
+    plain["id"] = str(picture.id)
+    return plain | {name: _iso(plain[name]) for name in _TIMES}
+
+
+def print_list(found: list[Picture], more: bool, now: int) -> None:
+    """A line for each."""
+    table = Table()
+    for column in ("id", "target", "status", "accepted", "failed attempts"):
+        table.add_column(column, overflow="fold")
+    for one in found:
+        table.add_row(
+            str(one.id),
+            escape(target_of(one.service, one.key, one.handler)),
+            _status(one),
+            _ago(one.accepted_at or one.completed_at, now),
+            str(one.failed_attempts or ""),
+        )
+    console = Console()
+    console.print(table)
+    if more:
+        console.print(f"there are more than these {len(found)}: narrow it down, or raise --limit")
+
+
+def print_picture(picture: Picture, now: int) -> None:
+    """Everything about one."""
+    table = Table(show_header=False, box=None)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, text in _rows(picture, now):
+        table.add_row(name, escape(text))
+    console = Console(highlight=False)
+    console.print(table)
+    if picture.journal is not None:
+        console.print("[bold]journal[/]" if picture.journal else "[bold]journal[/] empty")
+        for line in picture.journal:
+            console.print(f"  {escape(line)}", soft_wrap=True)
+
+
+def _rows(picture: Picture, now: int) -> list[tuple[str, str]]:
+    failure = picture.failure
+    rows: list[tuple[str, str | None]] = [
+        ("id", str(picture.id)),
+        ("target", target_of(picture.service, picture.key, picture.handler)),
+        ("status", picture.status + (f", {picture.ending} asked for" if picture.ending else "")),
+        ("accepted", _when(picture.accepted_at, now)),
+        ("due", _when(picture.due, now)),
+        ("completed", _when(picture.completed_at, now)),
+        ("kept until", _when(picture.expires_at, now)),
+        ("input", None if picture.input_bytes is None else f"{picture.input_bytes} bytes"),
+        ("result", None if picture.result_bytes is None else f"{picture.result_bytes} bytes"),
+        ("failure", None if failure is None else f"[{failure.code}] {failure.message}"),
+        ("failed attempts", str(picture.failed_attempts) if picture.failed_attempts else None),
+        ("last failure", picture.last_failure or None),
+        ("next attempt", _when(picture.retry_at, now)),
+        ("wanted by", "\n".join(picture.wanted_by) or None),
+        ("waits for", "\n".join(picture.waits_for) or None),
+    ]
+    return [(name, text) for name, text in rows if text is not None]
+
+
+def _status(picture: Picture) -> str:
+    if picture.failure is not None:
+        return f"[red]failed ({picture.failure.code})[/]"
+    style = _STYLES.get(picture.status)
+    return f"[{style}]{picture.status}[/]" if style else picture.status
+
+
+# -- times
+
+
+def _iso(ms: int | None) -> str | None:
+    if ms is None:
+        return None
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError):  # a due time may lie beyond the calendar's end
+        return f"{ms} ms"
+
+
+def _when(ms: int | None, now: int) -> str | None:
+    return None if ms is None else f"{_iso(ms)}, {_ago(ms, now)}"
+
+
+def _ago(ms: int | None, now: int) -> str:
+    if ms is None:
+        return "nobody knows since when"
+    seconds = abs(now - ms) / 1000
+    size, unit = next((s, u) for s, u in ((86_400, "d"), (3_600, "h"), (60, "min"), (0, "s")) if seconds >= s)
+    text = f"{seconds / (size or 1):.0f} {unit}"
+    return f"{text} ago" if ms <= now else f"in {text}"
