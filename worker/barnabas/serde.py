@@ -1,5 +1,6 @@
 """The serdes of the public API, under the module name that handlers written for Restate import them by."""
 
+from barnabas.sdk.avro import AvroSerde
 from barnabas.sdk.serde import (
     BytesSerde,
     DefaultSerde,
@@ -11,6 +12,7 @@ from barnabas.sdk.serde import (
 )
 
 __all__ = [
+    "AvroSerde",
     "BytesSerde",
     "DefaultSerde",
     "JsonSerde",

@@ -13,7 +13,7 @@ import types
 import typing
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import typing_extensions
 
@@ -97,6 +97,11 @@ def is_json(annotation: Any) -> bool:
     if origin is dict:
         return args[0] is str and is_json(args[1])
     return origin is Literal and all(isinstance(value, (str, int, bool)) for value in args)
+
+
+def marks(annotation: Any) -> tuple[Any, ...]:
+    """What `Annotated` says besides the type."""
+    return tuple(annotation.__metadata__) if get_origin(annotation) is Annotated else ()
 
 
 def without_none(annotation: Any) -> Any:

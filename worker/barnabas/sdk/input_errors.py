@@ -1,6 +1,6 @@
 """Why a payload was refused, for the one who sent it: the field and the reason, never the value (it may be private).
 
-Called by `handler.decode_input` alone.
+`explain` is called by `handler.decode_input` alone.
 """
 
 from __future__ import annotations
@@ -16,8 +16,14 @@ _MAX_FIELDS: Final = 5
 _MSGSPEC_PLACE: Final = re.compile(r"^(?P<reason>.*?)(?: - at `(?:key in )?\$\.?(?P<place>.*)`)?$", re.DOTALL)
 
 
+class PayloadError(ValueError):
+    """Raised by a serde of ours for a payload that is none. Its message names the field and never the value."""
+
+
 def explain(error: Exception) -> str:
     """One line about what is wrong with an input, without the input."""
+    if isinstance(error, PayloadError):
+        return str(error)
     if isinstance(error, pydantic.ValidationError):
         return _pydantic(error)
     if msgspec is not None and isinstance(error, msgspec.ValidationError):

@@ -159,8 +159,9 @@ DEFAULT_SERDE: Final[Serde[Any]] = DefaultSerde()
 
 
 def serde_for(annotation: Any, checked: bool = False) -> Serde[Any]:
-    """The serde for a type annotation. Equal annotations share one.
+    """The serde for a type annotation: the one that stands in it (`Annotated[dict, AvroSerde(...)]`), else by the type.
 
+    Equal annotations share one.
     Types that are JSON already (`int`, `dict[str, list[float]]`) are not checked when read unless `checked` says so.
     Raises TypeError for a type without a JSON form.
     """
@@ -173,6 +174,9 @@ def serde_for(annotation: Any, checked: bool = False) -> Serde[Any]:
 def _new_serde(annotation: Any, checked: bool) -> Serde[Any]:
     if annotation in ann.UNTYPED:
         return _JSON
+    for mark in ann.marks(annotation):
+        if isinstance(mark, Serde):
+            return mark
     core = ann.without_none(annotation)
     if core is bytes:
         return _BYTES
