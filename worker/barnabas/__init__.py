@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from barnabas.logging import RestateLoggingFilter, getLogger
 from barnabas.sdk.app import App, app
 from barnabas.sdk.clients import SendDefinition
+from barnabas.sdk.combinators import as_completed, gather, select, wait_completed
 from barnabas.sdk.context import (
     AttemptFinishedEvent,
     Context,
@@ -64,6 +66,7 @@ __all__ = [
     "RestateDurableCallFuture",
     "RestateDurableFuture",
     "RestateDurableSleepFuture",
+    "RestateLoggingFilter",
     "RetryableError",
     "RunOptions",
     "SdkInternalBaseException",
@@ -76,8 +79,13 @@ __all__ = [
     "WorkflowContext",
     "WorkflowSharedContext",
     "app",
+    "as_completed",
     "definition",
+    "gather",
+    "getLogger",
     "is_internal_exception",
+    "select",
+    "wait_completed",
 ]
 
 

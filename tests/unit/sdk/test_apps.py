@@ -57,9 +57,16 @@ def test_an_app_of_nothing_is_refused(services, words):
         barnabas.app(services)
 
 
-def test_a_workflow_waits_for_the_next_release():
+def test_a_workflow_is_served_by_its_name():
     flow = barnabas.Workflow("Flow")
     flow.main()(ping)
 
-    with pytest.raises(barnabas.NotYetSupported, match="workflow Flow: workflows run from the next release"):
+    assert barnabas.app([flow]).services == {"Flow": flow}
+
+
+def test_a_workflow_without_a_main_handler_is_refused():
+    flow = barnabas.Workflow("Flow")
+    flow.handler()(ping)
+
+    with pytest.raises(ValueError, match=r"workflow Flow has no main handler.*\.main\(\)"):
         barnabas.app([flow])

@@ -36,42 +36,29 @@ def test_retryable_errors_carry_a_delay():
 
 
 def test_what_is_not_there_yet_ends_the_invocation_with_501():
-    error = barnabas.NotYetSupported("send_delay comes with the next release")
+    error = barnabas.NotYetSupported("scopes are not part of Barnabas yet")
 
     assert isinstance(error, barnabas.TerminalError)
     assert error.status_code == 501
 
 
-@pytest.mark.parametrize(
-    ("owner", "method", "args"),
-    [
-        (context.Context, "awakeable", ()),
-        (context.Context, "resolve_awakeable", ("sign_1", 5)),
-        (context.Context, "reject_awakeable", ("sign_1", "no")),
-        (context.Context, "signal", ("paid",)),
-        (context.Context, "resolve_signal", ("inv_1", "paid", 5)),
-        (context.Context, "reject_signal", ("inv_1", "paid", "no")),
-        (context.Context, "cancel_invocation", ("inv_1",)),
-        (context.Context, "attach_invocation", ("inv_1",)),
-        (context.Context, "scope", ("tenant",)),
-        (context.WorkflowContext, "promise", ("paid",)),
-        (context.WorkflowSharedContext, "promise", ("paid",)),
-    ],
-)
-def test_what_the_next_release_brings_says_so(owner, method, args):
-    with pytest.raises(barnabas.NotYetSupported, match=r"next release|not part of"):
-        getattr(owner, method)(None, *args)
-
-
-@pytest.mark.parametrize("owner", [futures.DurableCallFuture, futures.SendHandle])
-async def test_cancelling_by_a_handle_says_so(owner):
-    with pytest.raises(barnabas.NotYetSupported, match="next release"):
-        await owner.cancel_invocation(None)
+def test_scopes_are_no_part_of_it_and_say_so():
+    with pytest.raises(barnabas.NotYetSupported, match="not part of"):
+        context.Context.scope(None, "tenant")
 
 
 @pytest.mark.parametrize(
     "owner",
-    [context.Context, context.ObjectContext, context.ObjectSharedContext, futures.DurableFuture, futures.SendHandle],
+    [
+        context.Context,
+        context.ObjectContext,
+        context.ObjectSharedContext,
+        context.WorkflowContext,
+        context.WorkflowSharedContext,
+        futures.DurableFuture,
+        futures.DurableCallFuture,
+        futures.SendHandle,
+    ],
 )
 def test_the_api_is_abstract(owner):
     assert inspect.isabstract(owner)

@@ -16,15 +16,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import functools
-import logging
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any
 
-from barnabas.contract.records import Failure
 from barnabas.runtime import journal as j
 from barnabas.runtime.failures import failure_of
-from barnabas.runtime.futures import JournalFuture, terminal_error
+from barnabas.runtime.futures import JournalFuture
+from barnabas.runtime.host import Crashed as Crashed
+from barnabas.runtime.host import Finished as Finished
+from barnabas.runtime.host import Host as Host
+from barnabas.runtime.host import Outcome as Outcome
+from barnabas.runtime.host import Replaced as Replaced
+from barnabas.runtime.outside import Outside
+from barnabas.runtime.tasks import NeedsTask, Rest, close, finish
+from barnabas.runtime.tasks import TaskProbe as TaskProbe
+from barnabas.sdk.current import current
 from barnabas.sdk.errors import (
     NonDeterminismError,
     SdkInternalBaseException,
@@ -33,139 +39,14 @@ from barnabas.sdk.errors import (
     TerminalError,
 )
 from barnabas.sdk.handler import Handler, encode_output, start
+from barnabas.sdk.waits import Wait
 
 if TYPE_CHECKING:
-    from barnabas.runtime.live import Live, Step
+    from barnabas.runtime.live import Live
 
 
-log = logging.getLogger("barnabas.engine")
-
-
-class Finished(NamedTuple):
-    """The invocation has its outcome: a result, or a terminal failure."""
-
-    result: bytes | None
-    failure: Failure | None
-
-
-class Crashed(NamedTuple):
-    """The attempt ended with an error that a later attempt may not meet."""
-
-    error: BaseException
-
-
-class Replaced(NamedTuple):
-    """The handler needs a task, and this attempt cannot give it one: begin another at once. Nothing has failed."""
-
-
-Outcome = Finished | Crashed | Replaced
-
-
-class NeedsTask(BaseException):
-    """Raised inside a handler that asks for its task while it has none; never leaves this module."""
-
-
-class TaskProbe:
-    """Stands where the current task would be while handlers are driven by hand (the driver enters it).
-
-    Being there is enough for code that only asks whether asyncio runs (sniffio); any use of it means that a real task
-    is wanted.
-    """
-
-    def get_name(self) -> str:
-        """From Python 3.12 on every log record asks the current task for its name; a log line needs no task."""
-        return "barnabas"
-
-    def __hash__(self) -> int:
-        raise NeedsTask("__hash__")  # anyio keeps what it knows of a task in a dictionary
-
-    def __getattr__(self, name: str) -> Any:
-        raise NeedsTask(name)
-
-
-class Host(Protocol):
-    """What an attempt needs of its shard. Nothing that acts is called for a command that was replayed."""
-
-    now: int
-
-    def wake(self) -> None:
-        """A task's code is at work outside of a turn of the driver: bring `now` up to date, have a turn soon."""
-
-    def journaling(self, live: Live, quiet: bool) -> None:
-        """Its journal is about to grow by a command. TerminalError if it must not."""
-
-    def message(
-        self,
-        live: Live,
-        issued: j.Entry,
-        position: int,
-        payload: bytes,
-        headers: dict[str, str] | None,
-        due: int | None = None,
-        idempotency_key: str | None = None,
-    ) -> None:
-        """Put the call or send that was just journaled at `position` into the outbox.
-
-        `due` (ms, by the clock of `now`): it waits until then before it joins its key's queue.
-        """
-
-    def start_step(self, step: Step) -> None:
-        """Run the action as soon as everything before it is committed."""
-
-    def arm_sleep(self, live: Live, position: int, due: int) -> None:
-        """Deliver an empty result for the position at `due` (ms)."""
-
-    def check_target(self, service: str, handler: str, keyed: bool, payload: bytes) -> str:
-        """The kind of the target: "exclusive", "shared", "workflow" or "service".
-
-        LookupError if the registry does not know it; TerminalError if the payload can never be produced.
-        """
-
-    def check_known(self, id_: bytes) -> None:
-        """LookupError if the id fits no registered service: a signal about it has nowhere to go."""
-
-    def attach(self, live: Live, position: int, id_: bytes) -> None:
-        """Ask for the outcome of that invocation; it comes as the result of the call `id_` at the position."""
-
-    def cancel(self, live: Live, id_: bytes) -> None:
-        """Ask that invocation to end."""
-
-    def resolve(
-        self,
-        live: Live,
-        id_: bytes,
-        position: int | None,
-        name: str | None,
-        result: bytes | None,
-        failure: Failure | None,
-    ) -> None:
-        """Send a value or an error to an awakeable (`position`) or a named signal (`name`) of that invocation."""
-
-    def promise(self, live: Live, position: int, name: str) -> None:
-        """Deliver the workflow's promise, OF_PROMISE at the position, once it is completed.
-
-        If it is completed already, the notification is in the journal when this returns.
-        """
-
-    def peek(self, live: Live, name: str) -> list[Any] | None:
-        """The workflow's promise: None while it is not completed, else [bytes] or [code, message, metadata]."""
-
-    def complete_promise(self, live: Live, name: str, result: bytes | None, failure: Failure | None) -> bool:
-        """Complete the workflow's promise. False, and nothing changes, if it was completed before."""
-
-    def check_size(self, value: bytes, what: str) -> None:
-        """TerminalError if a value can never be stored or produced."""
-
-    def state_of(self, key: str) -> dict[str, bytes]:
-        """The key's state as the handlers that ran so far have left it."""
-
-    def set_state(self, live: Live, name: str, value: bytes | None) -> None: ...
-
-    def clear_state(self, live: Live) -> None: ...
-
-    def task_over(self, live: Live, attempt: Attempt, outcome: Outcome | None) -> None:
-        """Something came of an attempt that runs as a task, outside of the shard's hands. None: it has become one."""
-
+#: Stands for the handler's own, which leads back to the attempt, once the handler is over: no cycle is left to collect.
+_NO_CONTEXT = contextvars.Context()
 
 #: Makes the context that the handler is given.
 ContextFactory = Callable[["Attempt"], Any]
@@ -177,6 +58,7 @@ class Attempt:
     __slots__ = (
         "_answered",
         "_awaiting",
+        "_cancels",
         "_context",
         "_coro",
         "_crash",
@@ -185,6 +67,7 @@ class Attempt:
         "_known",
         "_make_context",
         "_open",
+        "_outside",
         "_task",
         "_waiters",
         "handler",
@@ -207,8 +90,10 @@ class Attempt:
         self._open: dict[int, JournalFuture[Any]] = {}
         self._answered = j.answered_steps(self.journal)
         self._known = len(self.journal)  # entries that `_answered` is about
-        self._awaiting: JournalFuture[Any] | None = None  # driven by hand: what the handler waits for
-        self._waiters: set[asyncio.Future[None]] = set()  # as a task: the waits for durable futures
+        self._outside: Outside | None = None
+        self._cancels = 0  # met outside of a wait: the next waits raise them
+        self._awaiting: Wait | None = None  # driven by hand: what the handler waits for
+        self._waiters: dict[asyncio.Future[None], None] = {}  # as a task: the waits for durable futures, oldest first
         self._crash: BaseException | None = None
         self._driving = False  # the handler is at work in our hands
         self._task: asyncio.Task[Any] | None = None
@@ -226,7 +111,9 @@ class Attempt:
         self._driving = True
         try:
             try:
-                self._coro = start(self.handler, self._make_context(self), self.live.payload)
+                context = self._make_context(self)
+                self._context.run(current.set, context)
+                self._coro = start(self.handler, context, self.live.payload)
             except (
                 Exception
             ) as error:  # no input for it; or what a handler raises that is a plain function around a coroutine
@@ -264,7 +151,8 @@ class Attempt:
         if self._task is None:
             coro, self._coro = self._coro, None
             if coro is not None:
-                self._context.run(_close, coro, self.handler.target)
+                self._context.run(close, coro, self.handler.target)
+            self._context = _NO_CONTEXT
         elif self._waiters:
             for waiter in self._waiters:
                 if not waiter.done():
@@ -285,9 +173,9 @@ class Attempt:
             issued[1].encode()  # a name without a UTF-8 form could not be stored: raise that in the handler
         journal, cursor = self.journal, self._cursor
         while cursor < len(journal) and journal[cursor][0] >= j.FIRST_NOTIFICATION:
-            self._apply(journal[cursor])
-            cursor += 1
-        self._cursor = cursor
+            entry = journal[cursor]
+            self._cursor = cursor = cursor + 1
+            self._apply(entry)
         if cursor < len(journal):
             self._cursor += 1
             self.position += 1
@@ -311,9 +199,25 @@ class Attempt:
         journal = self.journal
         return any(journal[at][0] < j.FIRST_NOTIFICATION for at in range(self._cursor, len(journal)))
 
+    @property
+    def reached(self) -> int:
+        """How many entries of the journal the handler has come past."""
+        return self._cursor
+
     def opened(self, future: JournalFuture[Any]) -> None:
         """The result of the latest command is to go to this future."""
+        if self._outside is not None and future.call_id == j.OF_AWAKEABLE:
+            early = self._outside.take(future.position)
+            if early is not None:
+                future.answer(early)
+                return
         self._open[future.position] = future
+
+    def opened_signal(self, name: str, future: JournalFuture[Any]) -> None:
+        """The next signal of that name that nobody has asked for is to go to this future."""
+        if self._outside is None:
+            self._outside = Outside()
+        self._outside.wait_for(name, future)
 
     def answered(self, position: int) -> bool:
         """Whether the journal holds the result of the step whose command was just found in it."""
@@ -323,47 +227,65 @@ class Attempt:
         late = self.journal[max(self._cursor, self._known) :]
         return any(entry[0] >= j.FIRST_NOTIFICATION and entry[1] == position and entry[2] is None for entry in late)
 
-    def expects(self, position: int, call_id: bytes | None) -> bool:
-        """Whether a result of that call at that position would be taken (R9)."""
+    def expects(self, position: int | str | None, call_id: bytes | None) -> bool:
+        """Whether this result would be taken (R9): of that call, awakeable or promise at that position, or a signal.
+
+        One for an awakeable is also taken ahead of it (R7).
+        """
+        if call_id == j.OF_SIGNAL:
+            return True
+        if not isinstance(position, int):
+            return False
         future = self._open.get(position)
         if future is not None:
             return future.call_id == call_id
+        if self._outside is not None and self._outside.has(position):
+            return False
         return position > self.position and self._recorded(position, call_id)
 
     def _recorded(self, position: int, call_id: bytes | None) -> bool:
-        """Whether the journal has that call at a position that the replay has not reached yet, and no result of it."""
+        """Whether the journal has that call at a position that the replay has not reached yet, and no result of it.
+
+        For an awakeable: whether it may still come to be there.
+        """
+        may_be_early = call_id == j.OF_AWAKEABLE
         ahead = self.position
         for entry in self.journal[self._cursor :]:
             if entry[0] >= j.FIRST_NOTIFICATION:
                 # One ahead of its own call is from before the store fell back, and nobody takes it.
-                if entry[1] == position and entry[2] == call_id and ahead >= position:
+                if entry[1] == position and entry[2] == call_id and (may_be_early or ahead >= position):
                     return False
                 continue
             ahead += 1
-            if ahead == position and (entry[0] != j.CALL or entry[3] != call_id):
+            if ahead == position and j.answered_by(entry) != call_id:
                 return False
-        return position <= ahead
+        return may_be_early or position <= ahead
 
-    def drives(self, future: JournalFuture[Any]) -> bool:
-        """The handler is about to wait for this.
+    def drives(self, wait: Wait) -> bool:
+        """The handler is about to wait for this. Raises what is to be raised in its next wait.
 
-        True: driven by hand, hand the future out; False: as a task, see `waiting`.
+        True: driven by hand, hand it out; False: as a task, see `waiting`.
         """
         self._check_in_hand()
+        if self._cancels:
+            self._cancels -= 1
+            raise _cancelled()
         if self._task is not None:
             return False
-        self._awaiting = future
+        self._awaiting = wait
         return True
 
     @contextlib.contextmanager
     def waiting(self, waiter: asyncio.Future[None]) -> Iterator[None]:
         """Around the wait of a task for a durable future, which completes `waiter`."""
-        self._waiters.add(waiter)
+        self._waiters[waiter] = None
         self._catch_up()
         try:
             yield
         finally:
-            self._waiters.discard(waiter)
+            del self._waiters[waiter]
+            if self._waiters and not self.over and self._cursor < len(self.journal):
+                waiter.get_loop().call_soon(self._catch_up)  # once this branch has come to its next wait
 
     def _check_in_hand(self) -> None:
         """Raise if the handler is over.
@@ -393,23 +315,33 @@ class Attempt:
         """Run the handler for as long as what it waits for is in the journal."""
         while True:
             awaiting = self._awaiting
-            while awaiting is not None and not awaiting.done():
+            error: TerminalError | None = None
+            while awaiting is not None and error is None and not awaiting.done():
                 if self._cursor >= len(self.journal):
                     return None
                 entry = self.journal[self._cursor]
                 if entry[0] < j.FIRST_NOTIFICATION:
-                    return self._ended_early(entry, f"wait for position {awaiting.position}")
+                    return self._ended_early(entry, f"wait for {awaiting.describe()}")
                 self._cursor += 1
                 self._apply(entry)
-            outcome = self._step()
+                if self._cancels:
+                    self._cancels -= 1
+                    error = _cancelled()
+            outcome = self._step(error)
             if outcome is not None or self._task is not None:
                 return outcome
 
-    def _step(self) -> Outcome | None:
-        """Run the handler to its next wait. None: it waits, or has become a task."""
+    def _step(self, error: TerminalError | None) -> Outcome | None:
+        """Run the handler to its next wait, with the error that its present one raises, if any.
+
+        None: it waits, or has become a task.
+        """
         assert self._coro is not None
         try:
-            awaited = self._context.run(self._coro.send, None)
+            if error is None:
+                awaited = self._context.run(self._coro.send, None)
+            else:
+                awaited = self._context.run(self._coro.throw, error)
         except StopIteration as stop:
             return self._finished(stop.value)
         except NeedsTask:
@@ -418,9 +350,9 @@ class Attempt:
             return Replaced()
         except (KeyboardInterrupt, SystemExit):
             raise
-        except BaseException as error:
-            return self._failed(error)
-        if not isinstance(awaited, JournalFuture):
+        except BaseException as raised:
+            return self._failed(raised)
+        if not isinstance(awaited, Wait):
             self._become_task(awaited)
         return None
 
@@ -431,24 +363,50 @@ class Attempt:
         """
         future = self._open.get(entry[1])
         if future is None or future.call_id != entry[2]:
+            self._apply_unasked(entry)
             return
         del self._open[entry[1]]
-        if entry[0] == j.RESULT:
-            future.complete(entry[3])
+        future.answer(entry)
+
+    def _apply_unasked(self, entry: j.Entry) -> None:
+        """The notification answers no open command: is it one of those that need not?"""
+        if entry[0] == j.CANCELLED:
+            self._cancel()
+            return
+        signal = entry[2] == j.OF_SIGNAL
+        if not signal and (entry[2] != j.OF_AWAKEABLE or entry[1] <= self.position):
+            return
+        if self._outside is None:
+            self._outside = Outside()
+        if signal:
+            self._outside.signalled(entry)
         else:
-            future.fail(terminal_error(entry[3], entry[4], entry[5]))
+            self._outside.keep(entry)
+
+    def _cancel(self) -> None:
+        """Raise in the wait that it interrupts: as a task in the oldest, by hand `_advance` does; else in the next."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(_cancelled())
+                return
+        self._cancels += 1
 
     def _catch_up(self) -> None:
-        """As a task: apply recorded notifications up to the next command."""
-        if self.over:
-            return
+        """As a task: apply recorded notifications for as long as the handler does nothing but wait.
+
+        One wait is ended at a time, and the handler runs on to its next one before the next entry is looked at, as when
+        it is driven by hand. So what it can see at any moment is the same in every attempt.
+        """
         journal = self.journal
-        while self._cursor < len(journal) and journal[self._cursor][0] >= j.FIRST_NOTIFICATION:
+        while not self.over and self._cursor < len(journal):
             entry = journal[self._cursor]
+            if entry[0] < j.FIRST_NOTIFICATION or not self._waiters or any(w.done() for w in self._waiters):
+                return
             self._cursor += 1
             self._apply(entry)
 
     def _finished(self, value: Any) -> Outcome | None:
+        self._context = _NO_CONTEXT
         if self._crash is not None:
             return Crashed(self._crash)
         if self.over:
@@ -465,6 +423,7 @@ class Attempt:
             return Crashed(error)
 
     def _failed(self, error: BaseException) -> Outcome | None:
+        self._context = _NO_CONTEXT
         if self._crash is not None:
             return Crashed(self._crash)
         if self.over:
@@ -496,14 +455,16 @@ class Attempt:
         assert self._coro is not None
         self.handler.needs_task = True
         coro, self._coro = self._coro, None
-        self._start_task(_finish(_Rest(coro, awaited)))
+        self._start_task(finish(Rest(coro, awaited)))
 
     def _start_task(self, coro: Coroutine[Any, Any, Any]) -> None:
         self._task = asyncio.get_running_loop().create_task(coro, context=self._context)
         self._task.add_done_callback(self._task_done)
 
     async def _as_task(self) -> Any:
-        return await start(self.handler, self._make_context(self), self.live.payload)
+        context = self._make_context(self)
+        current.set(context)
+        return await start(self.handler, context, self.live.payload)
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         outcome: Outcome | None
@@ -515,45 +476,6 @@ class Attempt:
         self.host.task_over(self.live, self, outcome)
 
 
-class _Rest:
-    """The rest of a coroutine that was driven by hand, for a task: it begins with the wait that came out last."""
-
-    def __init__(self, coro: Coroutine[Any, Any, Any], awaited: Any) -> None:
-        self._coro = coro
-        self._awaited = awaited
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        awaited = self._awaited
-        while True:
-            resume: Callable[[], Any]
-            sent: Any = None
-            try:
-                if isinstance(awaited, JournalFuture):
-                    yield from awaited.wait_in_task()
-                else:
-                    sent = yield awaited
-            except GeneratorExit:
-                self._coro.close()
-                raise
-            except BaseException as error:  # the handler decides what becomes of it
-                resume = functools.partial(self._coro.throw, error)
-            else:
-                resume = functools.partial(self._coro.send, sent)
-            try:
-                awaited = resume()
-            except StopIteration as stop:
-                return stop.value
-
-
-async def _finish(rest: Awaitable[Any]) -> Any:
-    return await rest
-
-
-def _close(coro: Coroutine[Any, Any, Any], target: str) -> None:
-    """Drop a coroutine. What its `finally` blocks and `except BaseException` do with that is no longer of interest."""
-    try:
-        coro.close()
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:
-        log.debug("%s raised while it was dropped: %r", target, error)
+def _cancelled() -> TerminalError:
+    """What a wait raises that a cancellation interrupts."""
+    return TerminalError("cancelled", 409)

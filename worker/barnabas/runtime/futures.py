@@ -1,4 +1,4 @@
-"""Durable futures as a handler holds them: the result of a call, a step or a sleep, by its position in the journal.
+"""Durable futures as a handler holds them: the result of one command, by its position in the journal.
 
 They are awaitables and nothing more. A handler that is driven by hand hands the future itself out to its attempt; one
 that runs as a task waits on an asyncio future of its own for each await. So whatever asyncio does to a wait (a timeout,
@@ -7,11 +7,11 @@ a cancelled task, `gather`) ends that wait and never touches the durable result,
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from barnabas.contract.ids import InvocationId
+from barnabas.runtime import journal as j
 from barnabas.sdk.context import (
     RestateDurableCallFuture,
     RestateDurableFuture,
@@ -20,6 +20,7 @@ from barnabas.sdk.context import (
 )
 from barnabas.sdk.errors import TerminalError
 from barnabas.sdk.serde import Serde
+from barnabas.sdk.waits import Wait
 
 if TYPE_CHECKING:
     from barnabas.runtime.attempt import Attempt
@@ -27,25 +28,25 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class JournalFuture(RestateDurableFuture[T]):
+class JournalFuture(Wait, RestateDurableFuture[T]):
     """The outcome of one command. Completed by the attempt, with bytes as they stand in the journal.
 
     The bytes go through the serde at the first await, on the first run as on a replay, so both see the same value.
     """
+
+    attempt: Attempt
+    _raw: bytes | None = None
+    _value: T | None = None
+    _error: BaseException | None = None
 
     def __init__(self, attempt: Attempt, position: int, serde: Serde[T] | None, call_id: bytes | None = None) -> None:
         self.attempt = attempt
         self.position = position
         self.serde = serde
         self.call_id = call_id
-        self._done = False
-        self._raw: bytes | None = None
-        self._value: T | None = None
-        self._error: BaseException | None = None
-        self._waiters: list[asyncio.Future[None]] | None = None
 
     def __await__(self) -> Generator[Any, Any, T]:
-        if not self._done:
+        if not self._done:  # as `until_done`, without a generator of its own
             if self.attempt.drives(self):
                 yield self
             else:
@@ -54,40 +55,28 @@ class JournalFuture(RestateDurableFuture[T]):
                 raise RuntimeError("a durable future was resumed before it was completed")
         return self._result()
 
-    def wait_in_task(self) -> Generator[Any, Any, None]:
-        """Wait as an asyncio task does, on a future of this wait's own."""
-        if self._done:
-            return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._waiters is None:
-            self._waiters = [waiter]
-        else:
-            self._waiters.append(waiter)
-        with self.attempt.waiting(waiter):
-            yield from waiter
+    def describe(self) -> str:
+        return f"position {self.position}"
 
     # What the attempt calls.
 
-    def done(self) -> bool:
-        """Whether the outcome is there."""
-        return self._done
+    def answer(self, entry: j.Entry) -> None:
+        """Set the outcome that the notification tells."""
+        if entry[0] == j.RESULT:
+            self._raw = entry[3]
+        else:
+            self._error = terminal_error(entry[3], entry[4], entry[5])
+        self.settle()
 
-    def complete(self, raw: bytes) -> None:
-        """Set the result; its bytes are decoded when somebody asks."""
+    def complete(self, raw: bytes | None) -> None:
+        """Set the result; its bytes are decoded when somebody asks. None stands for itself."""
         self._raw = raw
-        self._settle()
+        self.settle()
 
     def fail(self, error: BaseException) -> None:
         """Set the error that awaiting raises."""
         self._error = error
-        self._settle()
-
-    def _settle(self) -> None:
-        self._done = True
-        for waiter in self._waiters or ():
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiters = None
+        self.settle()
 
     def _result(self) -> T:
         if self._error is not None:
@@ -105,6 +94,9 @@ class CallFuture(JournalFuture[T], RestateDurableCallFuture[T]):
     async def invocation_id(self) -> str:
         return str(InvocationId(self.call_id or b""))
 
+    async def cancel_invocation(self) -> None:
+        cancel(self.attempt, self.call_id or b"")
+
 
 class SleepFuture(JournalFuture[None], RestateDurableSleepFuture):
     """The end of a sleep."""
@@ -113,11 +105,32 @@ class SleepFuture(JournalFuture[None], RestateDurableSleepFuture):
 class SentInvocation(SendHandle):
     """What is known of a message after it was sent: its id."""
 
-    def __init__(self, call_id: bytes) -> None:
+    def __init__(self, attempt: Attempt, call_id: bytes) -> None:
+        self._attempt = attempt
         self._call_id = call_id
 
     async def invocation_id(self) -> str:
         return str(InvocationId(self._call_id))
+
+    async def cancel_invocation(self) -> None:
+        cancel(self._attempt, self._call_id)
+
+
+def cancel(attempt: Attempt, id_: bytes) -> None:
+    """Journal that this invocation is asked to end, and ask it."""
+    must_know(attempt, id_)
+    if not attempt.command([j.CANCEL, "", id_])[1]:
+        attempt.host.cancel(attempt.live, id_)
+
+
+def must_know(attempt: Attempt, id_: bytes) -> None:
+    """End the attempt if the next command is a new one and the id's service is not registered (yet)."""
+    if attempt.replaying:
+        return
+    try:
+        attempt.host.check_known(id_)
+    except LookupError as error:
+        raise attempt.crash(error) from error
 
 
 def terminal_error(code: int, message: str, metadata: dict[str, str] | None) -> TerminalError:

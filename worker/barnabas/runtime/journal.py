@@ -27,8 +27,8 @@ answers. The attempt (`attempt.py`) writes and reads journals; the shard stores 
     CANCELLED  0, None: the invocation was asked to end; raised at the wait that it interrupts
 
 Whose a result is (R9): the id of the call, or of the invocation attached to; None for steps and sleeps; OF_AWAKEABLE;
-OF_PROMISE; OF_SIGNAL, where the name of the signal stands in the place of the position, as the n-th wait for a name gets
-the n-th signal of that name.
+OF_PROMISE; OF_SIGNAL, where the name of the signal stands in the place of the position, as the n-th wait for a name
+gets the n-th signal of that name.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgpack
+
+from barnabas.contract.ids import InvocationId
 
 Entry = list[Any]
 
@@ -91,6 +93,10 @@ _KINDS: Final = {
     CANCELLED: "cancellation",
 }
 
+#: Commands whose third field is a target: a key, or an id.
+_WITH_TARGET: Final = frozenset((CALL, SEND, ATTACH, CANCEL))
+_OWNERS: Final = {AWAKEABLE: OF_AWAKEABLE, PROMISE: OF_PROMISE}
+
 pack_entry = msgpack.Packer(autoreset=True).pack
 
 
@@ -101,27 +107,44 @@ def unpack_entry(raw: bytes) -> Entry:
 
 
 def answered_steps(journal: list[Entry]) -> frozenset[int]:
-    """Positions of the steps and sleeps whose results are in the journal (results of calls carry the call's id)."""
+    """Positions of the steps and sleeps whose results are in the journal (other results carry whose they are)."""
     if not journal:
         return frozenset()
     return frozenset(entry[1] for entry in journal if entry[0] >= FIRST_NOTIFICATION and entry[2] is None)
 
 
 def same_command(recorded: Entry, issued: Entry) -> bool:
-    """Whether a handler that issued this does what the journal says it did: same kind, name and, for messages, key."""
+    """Whether a handler that issued this does what the journal says it did.
+
+    Same kind and name and, for messages, key; for attach and cancel, id.
+    """
     if recorded[0] != issued[0] or recorded[1] != issued[1]:
         return False
-    return recorded[0] > SEND or bool(recorded[2] == issued[2])
+    return recorded[0] not in _WITH_TARGET or bool(recorded[2] == issued[2])
+
+
+def answered_by(command: Entry) -> bytes | None:
+    """Whose results this command waits for; None for steps, sleeps and what waits for nothing."""
+    kind = command[0]
+    if kind == CALL:
+        called: bytes = command[3]
+        return called
+    if kind == ATTACH:
+        attached: bytes = command[2]
+        return attached
+    return _OWNERS.get(kind)
 
 
 def describe(entry: Entry) -> str:
     """An entry for people, without payloads: `call Cart/add of key 'Mary'`."""
     kind = entry[0]
     words = _KINDS.get(kind, f"entry of kind {kind}")
+    if kind == CANCELLED:
+        return words
     if kind >= FIRST_NOTIFICATION:
-        return f"{words} for position {entry[1]}"
+        return f"{words} of signal {entry[1]!r}" if entry[2] == OF_SIGNAL else f"{words} for position {entry[1]}"
     if entry[1]:
         words += f" {entry[1]!r}" if kind > SEND else f" {entry[1]}"
-    if kind <= SEND and entry[2] is not None:
-        words += f" of key {entry[2]!r}"
+    if kind in _WITH_TARGET and entry[2] is not None:
+        words += f" of key {entry[2]!r}" if kind <= SEND else f" {InvocationId(entry[2])}"
     return words

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from barnabas.sdk.definition import ServiceDefinition
-from barnabas.sdk.errors import NotYetSupported
 from barnabas.sdk.object import VirtualObject
 from barnabas.sdk.service import Service
 from barnabas.sdk.workflow import Workflow
@@ -44,7 +43,7 @@ def app(
     """The application of these services.
 
     `protocol`, `identity_keys` and `journal_value_codec` exist in Restate's SDK only and must stay None. Raises
-    ValueError for a definition that cannot run, NotYetSupported for a workflow.
+    ValueError for a definition that cannot run.
     """
     for name, value in (
         ("protocol", protocol),
@@ -65,11 +64,9 @@ def app(
 
 
 def _check(service: object) -> None:
-    if isinstance(service, Workflow):
-        raise NotYetSupported(
-            f"workflow {service.name}: workflows run from the next release on; leave it out of the app until then"
-        )
     if not isinstance(service, ServiceDefinition):
-        raise ValueError(f"{service!r} is no Service or VirtualObject")
+        raise ValueError(f"{service!r} is no Service, VirtualObject or Workflow")
     if not service.handlers:
         raise ValueError(f"{service.name} has no handler: import the module that decorates them before making the app")
+    if isinstance(service, Workflow) and not any(one.kind == "workflow" for one in service.handlers.values()):
+        raise ValueError(f"workflow {service.name} has no main handler: decorate the one that runs once with `.main()`")

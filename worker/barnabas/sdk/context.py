@@ -1,6 +1,6 @@
 """What a handler can do: the contexts it is given, by the names and signatures of Restate's Python SDK.
 
-Abstract; `runtime/context.py` implements it. What a later release brings is concrete here and raises
+Abstract; `runtime/context.py` implements it. What is not part of Barnabas (scopes) is concrete here and raises
 NotYetSupported, so that code that uses it type-checks and fails with a plain answer.
 """
 
@@ -13,7 +13,6 @@ from random import Random
 from typing import Any, Final, NoReturn, ParamSpec, TypeVar, overload
 from uuid import UUID
 
-from barnabas.sdk.clients import Clients
 from barnabas.sdk.errors import NotYetSupported
 from barnabas.sdk.futures import (
     DurableCallFuture,
@@ -25,7 +24,6 @@ from barnabas.sdk.futures import (
     RestateDurableSleepFuture,
     SendHandle,
 )
-from barnabas.sdk.handler_type import HandlerType
 from barnabas.sdk.request import AttemptFinishedEvent, Request
 from barnabas.sdk.run_options import RunOptions
 from barnabas.sdk.serde import DEFAULT_SERDE, Serde
@@ -57,6 +55,7 @@ I = TypeVar("I")  # noqa: E741
 O = TypeVar("O")  # noqa: E741
 P = ParamSpec("P")
 
+HandlerType = Callable[[Any, I], Awaitable[O]] | Callable[[Any], Awaitable[O]]
 RunAction = Callable[..., Coroutine[Any, Any, T]] | Callable[..., T]
 
 
@@ -93,7 +92,7 @@ class KeyValueStore(ABC):
         """Remove every value of the key."""
 
 
-class Context(Clients, ABC):
+class Context(ABC):
     """What every handler can do. Calls, sends, steps and sleeps are journaled in the order in which they are made."""
 
     @abstractmethod
@@ -294,43 +293,59 @@ class Context(Clients, ABC):
     ) -> SendHandle:
         """Send bytes to a handler by its names and go on."""
 
-    # What the next release brings
+    # Awakeables, signals, other invocations
 
+    @abstractmethod
     def awakeable(
         self, serde: Serde[T] = DEFAULT_SERDE, type_hint: type[T] | None = None
     ) -> tuple[str, DurableFuture[T]]:
-        """An id to give away, and the value that someone sets by it. Raises NotYetSupported."""
-        _not_yet("awakeable")
+        """An id to give away, and the value that whoever has the id sets by it, once. The first one to set it wins."""
 
+    @abstractmethod
     def resolve_awakeable(self, name: str, value: I, serde: Serde[I] = DEFAULT_SERDE) -> None:
-        """Set the value of an awakeable. Raises NotYetSupported."""
-        _not_yet("resolve_awakeable")
+        """Set the value of the awakeable with the id `name`. Raises TerminalError 400 if it is no awakeable's id."""
 
+    @abstractmethod
     def reject_awakeable(self, name: str, failure_message: str, failure_code: int = 500) -> None:
-        """Fail whoever waits for an awakeable. Raises NotYetSupported."""
-        _not_yet("reject_awakeable")
+        """Raise a TerminalError in whoever waits for the awakeable with the id `name`.
 
+        Raises TerminalError 400 if it is no awakeable's id.
+        """
+
+    @abstractmethod
     def signal(self, name: str, serde: Serde[T] = DEFAULT_SERDE, type_hint: type[T] | None = None) -> DurableFuture[T]:
-        """Wait for a named signal to this invocation. Raises NotYetSupported."""
-        _not_yet("signal")
+        """The next value that is sent to this invocation under `name`.
 
+        None is lost: the n-th call of this gets the n-th value of that name, also if it came before.
+        """
+
+    @abstractmethod
     def resolve_signal(self, invocation_id: str, name: str, value: I, serde: Serde[I] = DEFAULT_SERDE) -> None:
-        """Send a named signal to an invocation. Raises NotYetSupported."""
-        _not_yet("resolve_signal")
+        """Send a value under `name` to an invocation. Raises TerminalError 400 for a malformed id."""
 
+    @abstractmethod
     def reject_signal(self, invocation_id: str, name: str, failure_message: str, failure_code: int = 500) -> None:
-        """Fail an invocation's wait for a named signal. Raises NotYetSupported."""
-        _not_yet("reject_signal")
+        """Send an error under `name` to an invocation: its wait raises a TerminalError.
 
+        Raises TerminalError 400 for a malformed id.
+        """
+
+    @abstractmethod
     def cancel_invocation(self, invocation_id: str) -> None:
-        """Cancel an invocation. Raises NotYetSupported."""
-        _not_yet("cancel_invocation")
+        """Ask an invocation to end: a TerminalError 409 is raised at its next wait, and it may still compensate.
 
+        Nothing tells whether it was running. Raises TerminalError 400 for a malformed id.
+        """
+
+    @abstractmethod
     def attach_invocation(
         self, invocation_id: str, serde: Serde[T] = DEFAULT_SERDE, type_hint: type[T] | None = None
     ) -> DurableFuture[T]:
-        """Wait for the result of an invocation. Raises NotYetSupported."""
-        _not_yet("attach_invocation")
+        """The result of an invocation, whoever started it.
+
+        Awaiting it raises the invocation's TerminalError if it had one, and 404 if it is unknown or its result is not
+        kept any more. Raises TerminalError 400 for a malformed id.
+        """
 
     def scope(self, scope: str) -> NoReturn:
         """Limits per scope; no release is planned that has them. Raises NotYetSupported."""
@@ -370,22 +385,18 @@ class ObjectSharedContext(Context):
 class WorkflowContext(ObjectContext):
     """What a workflow's main handler can do."""
 
+    @abstractmethod
     def promise(
         self, name: str, serde: Serde[T] = DEFAULT_SERDE, type_hint: type[T] | None = None
     ) -> DurablePromise[T]:
-        """The workflow's promise of that name. Raises NotYetSupported."""
-        _not_yet("promise")
+        """The workflow's promise of that name, shared by all handlers of its key."""
 
 
 class WorkflowSharedContext(ObjectSharedContext):
     """What a workflow's other handlers can do."""
 
+    @abstractmethod
     def promise(
         self, name: str, serde: Serde[T] = DEFAULT_SERDE, type_hint: type[T] | None = None
     ) -> DurablePromise[T]:
-        """The workflow's promise of that name. Raises NotYetSupported."""
-        _not_yet("promise")
-
-
-def _not_yet(method: str) -> NoReturn:
-    raise NotYetSupported(f"{method} comes with the next release")
+        """The workflow's promise of that name, shared by all handlers of its key."""

@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Generator
 from typing import Any, Generic, TypeVar
 
-from barnabas.sdk.errors import NotYetSupported
 from barnabas.sdk.serde import DEFAULT_SERDE, Serde
 
 T = TypeVar("T")
@@ -22,6 +21,10 @@ class DurableFuture(Awaitable[T], Generic[T]):
     @abstractmethod
     def __await__(self) -> Generator[Any, Any, T]: ...
 
+    @abstractmethod
+    def is_completed(self) -> bool:
+        """Whether awaiting it gives (or raises) something at once. The same in every attempt: branch on it freely."""
+
 
 class DurableCallFuture(DurableFuture[T]):
     """The result of a call to another handler. Awaiting it raises the callee's TerminalError if it had one."""
@@ -30,9 +33,9 @@ class DurableCallFuture(DurableFuture[T]):
     async def invocation_id(self) -> str:
         """The id of the called invocation."""
 
+    @abstractmethod
     async def cancel_invocation(self) -> None:
-        """Cancel the called invocation. Raises NotYetSupported."""
-        raise NotYetSupported("cancel_invocation comes with the next release")
+        """Cancel the called invocation: the same as `ctx.cancel_invocation` with its id."""
 
 
 class DurableSleepFuture(DurableFuture[None]):
@@ -51,13 +54,13 @@ class SendHandle(ABC):
     async def invocation_id(self) -> str:
         """The id of the invocation that the message starts."""
 
+    @abstractmethod
     async def cancel_invocation(self) -> None:
-        """Cancel that invocation. Raises NotYetSupported."""
-        raise NotYetSupported("cancel_invocation comes with the next release")
+        """Cancel that invocation: the same as `ctx.cancel_invocation` with its id."""
 
 
 class DurablePromise(ABC, Generic[T]):
-    """A value that a workflow's handlers wait for and one of them sets. `ctx.promise` does not give any yet."""
+    """A value that a workflow's handlers wait for and one of them sets, once; as long-lived as the workflow."""
 
     def __init__(self, name: str, serde: Serde[T] = DEFAULT_SERDE) -> None:
         self.name = name
@@ -73,7 +76,7 @@ class DurablePromise(ABC, Generic[T]):
 
     @abstractmethod
     def peek(self) -> Awaitable[T | None]:
-        """The value, or None if it is not set yet."""
+        """The value, or None if it is not set yet. Awaiting it raises the TerminalError if it was rejected."""
 
     @abstractmethod
     def value(self) -> DurableFuture[T]:

@@ -1,7 +1,4 @@
-"""`Workflow`: a main handler that runs once a key, and others beside it.
-
-Definitions are complete; `barnabas.app` does not run them before the next release.
-"""
+"""`Workflow`: a main handler that runs once a key, and others beside it, which share its state and its promises."""
 
 from __future__ import annotations
 
