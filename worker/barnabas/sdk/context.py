@@ -13,6 +13,7 @@ from random import Random
 from typing import Any, Final, NoReturn, ParamSpec, TypeVar, overload
 from uuid import UUID
 
+from barnabas.sdk.clients import Clients
 from barnabas.sdk.errors import NotYetSupported
 from barnabas.sdk.futures import (
     DurableCallFuture,
@@ -24,6 +25,7 @@ from barnabas.sdk.futures import (
     RestateDurableSleepFuture,
     SendHandle,
 )
+from barnabas.sdk.handler_type import HandlerType
 from barnabas.sdk.request import AttemptFinishedEvent, Request
 from barnabas.sdk.run_options import RunOptions
 from barnabas.sdk.serde import DEFAULT_SERDE, Serde
@@ -55,7 +57,6 @@ I = TypeVar("I")  # noqa: E741
 O = TypeVar("O")  # noqa: E741
 P = ParamSpec("P")
 
-HandlerType = Callable[[Any, I], Awaitable[O]] | Callable[[Any], Awaitable[O]]
 RunAction = Callable[..., Coroutine[Any, Any, T]] | Callable[..., T]
 
 
@@ -92,7 +93,7 @@ class KeyValueStore(ABC):
         """Remove every value of the key."""
 
 
-class Context(ABC):
+class Context(Clients, ABC):
     """What every handler can do. Calls, sends, steps and sleeps are journaled in the order in which they are made."""
 
     @abstractmethod
