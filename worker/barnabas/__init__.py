@@ -7,6 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+# Modules that are there after `import restate`, and so after `import barnabas as restate`: `restate.serde.BytesSerde`.
+from barnabas import asyncio as asyncio
+from barnabas import context as context
+from barnabas import endpoint as endpoint
+from barnabas import exceptions as exceptions
+from barnabas import object as object
+from barnabas import retry_policy as retry_policy
+from barnabas import serde as serde
+from barnabas import service as service
+from barnabas import workflow as workflow
 from barnabas.logging import RestateLoggingFilter, getLogger
 from barnabas.sdk.app import App, app
 from barnabas.sdk.clients import SendDefinition
