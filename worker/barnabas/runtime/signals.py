@@ -115,9 +115,7 @@ class Signals:
     def drop_overdue(self) -> None:
         """Nobody will come for signals whose invocation was not there when the topic's end of then was read."""
         engine = self._engine
-        if engine.next_invocation is None:
-            return
-        for signal in engine.parked.pop_overdue(engine.next_invocation):
+        for signal in engine.parked.pop_overdue(engine.next_invocation or 0):
             engine.counts["signals dropped"] += 1
             waiter = waiter_of(signal)
             if signal.kind is SignalKind.ATTACH and waiter is not None:

@@ -55,15 +55,15 @@ class Loader:
         self._lookups: dict[ShardEngine, deque[tuple[Intake, Decoded]]] = {}
         self._spawn: Callable[[Any], None] = lambda _: None
         self._between_turns: Callable[[], AbstractContextManager[None]]
-        self._touch: Callable[[ShardEngine], None]
-        self._halt: Callable[[ShardEngine, str], None]
+        self._touch: Callable[[Engine], None]
+        self._halt: Callable[[Engine, str], None]
 
     def bind(
         self,
         spawn: Callable[[Any], None],
         between_turns: Callable[[], AbstractContextManager[None]],
-        touch: Callable[[ShardEngine], None],
-        halt: Callable[[ShardEngine, str], None],
+        touch: Callable[[Engine], None],
+        halt: Callable[[Engine, str], None],
     ) -> None:
         """How to run a coroutine, and how to enter engines from it."""
         self._spawn = spawn
