@@ -1,0 +1,157 @@
+"""Invocations as people see them, from a store that was filled with the engine's own packers."""
+
+from __future__ import annotations
+
+import pytest
+
+from barnabas.contract.ids import InvocationId, random_id
+from barnabas.contract.records import Failure, Invocation, ReplyTo
+from barnabas.introspection.invocations import Picture, Wanted, describe_invocation, list_invocations
+from barnabas.runtime import journal as j
+from barnabas.runtime.kept import Kept
+from barnabas.runtime.live import BACKING_OFF, Live
+from barnabas.runtime.ring import Ring
+from barnabas.runtime.scheduling.waiting import accepted
+from barnabas.store import keys
+from barnabas.store.port import Shard
+from tests.unit.introspection.filling import NOW, Filled, service
+
+
+@pytest.fixture
+def filled() -> Filled:
+    return Filled(service("Account"), service("Teller", "service"))
+
+
+def finished(filled: Filled, key: str, result: bytes | None, failure: Failure | None) -> bytes:
+    """A plain invocation that is over."""
+    id_ = random_id("Account", key)
+    live = Live(id_, "Account", "transfer", key, True, 1, NOW)
+    live.payload = b"12345"
+    live.journal = [[j.SLEEP, "", 5], [j.RESULT, 1, None, b""]]
+    ring = Ring(10, 1000)
+    ring.append(live, result, failure, NOW + 7)
+    filled.commit(filled.shard("Account", id_), ("RPUSH", keys.RING, *ring.seal()[0]))
+    return id_
+
+
+def kept(filled: Filled, key: str, failure: Failure | None = None) -> bytes:
+    """One with an idempotency key that is over."""
+    id_ = random_id("Account", key)
+    outcomes = Kept()
+    outcomes.put(Live(id_, "Account", "transfer", key, True, 1, NOW), b"12", failure, NOW + 7, 1000, 1)
+    filled.commit(filled.shard("Account", id_), *outcomes.seal())
+    return id_
+
+
+async def listed(filled: Filled, wanted: Wanted, limit: int = 100) -> tuple[list[bytes], bool]:
+    found, more = await list_invocations(filled.store, filled.services, wanted, limit)
+    return [one.id for one in found], more
+
+
+async def described(filled: Filled, id_: bytes) -> Picture | None:
+    return await describe_invocation(filled.store, filled.services, InvocationId(id_))
+
+
+async def test_a_list_has_what_fits_the_oldest_first(filled: Filled) -> None:
+    a = filled.root("Account", "a")
+    teller = filled.call(a, "Teller")
+    queued = filled.call(teller, "Account", "a")
+    b = filled.root("Account", "b")
+    over = finished(filled, "a", b"1", None)
+    over_b = kept(filled, "b")
+    assert await listed(filled, Wanted()) == ([a, teller, queued, b], False)
+    assert await listed(filled, Wanted(service="Account")) == ([a, queued, b], False)
+    assert await listed(filled, Wanted(key="a")) == ([a, queued], False)
+    assert await listed(filled, Wanted(service="Teller", key="a")) == ([], False)
+    assert await listed(filled, Wanted(service="Account", status="queued")) == ([queued], False)
+    assert await listed(filled, Wanted(handler="look")) == ([], False)
+    found, more = await listed(filled, Wanted(status="completed"))
+    assert (set(found), more) == ({over, over_b}, False)
+    assert await listed(filled, Wanted(status="completed", key="b")) == ([over_b], False)
+
+
+async def test_a_list_says_when_there_are_more(filled: Filled) -> None:
+    for n in range(5):
+        filled.root("Account", str(n))
+    found, more = await listed(filled, Wanted(), 4)
+    assert (len(found), more) == (4, True)
+    assert (await listed(filled, Wanted(), 5))[1] is False
+
+
+async def test_a_queued_invocation_says_who_holds_its_key_and_who_wants_it(filled: Filled) -> None:
+    a = filled.root("Account", "a")
+    teller = filled.call(a, "Teller")
+    queued = filled.call(teller, "Account", "a")
+    picture = await described(filled, queued)
+    assert picture is not None
+    assert (picture.service, picture.handler, picture.key, picture.status) == ("Account", "transfer", "a", "queued")
+    assert picture.waits_for == [f"its key, which {InvocationId(a)} holds"]
+    assert picture.wanted_by == [f"Teller {InvocationId(teller)} (position 1)"]
+    assert picture.journal == []
+    above = await described(filled, a)
+    assert above is not None
+    assert above.wanted_by == ["client client"]
+    assert above.waits_for == [f"call Teller/transfer {InvocationId(teller)} (position 1)"]
+
+
+async def test_a_journal_is_a_timeline_without_values(filled: Filled) -> None:
+    a = filled.root("Account", "a")
+    filled.journal(a, [j.SET, "balance"], [j.RUN, "pay"], [j.RESULT, 2, None, b"secret"], [j.SLEEP, "", 5])
+    filled.journal(a, [j.CANCELLED, 0, None], [j.FAILURE, 3, None, 409, "cancelled", {}])
+    callee = filled.call(a, "Teller")
+    picture = await described(filled, a)
+    assert picture is not None
+    assert picture.journal == [
+        "1. set state 'balance'",
+        "2. run 'pay'",
+        "   result for position 2",
+        "3. sleep",
+        "   cancelled",
+        "   failure for position 3: [409] cancelled",
+        f"4. call Teller/transfer {InvocationId(callee)}",
+    ]
+
+
+async def test_one_that_backs_off_says_why_and_until_when(filled: Filled) -> None:
+    id_ = random_id("Account", "a")
+    live = Live(id_, "Account", "transfer", "a", True, 1, NOW)
+    live.status, live.attempts, live.retry_at, live.last_failure = BACKING_OFF, 3, NOW + 50, "it was closed"
+    filled.commit(filled.shard("Account", id_), ("HSET", keys.LIVE, id_, live.header()))
+    picture = await described(filled, id_)
+    assert picture is not None
+    assert (picture.status, picture.failed_attempts, picture.retry_at) == ("backing-off", 3, NOW + 50)
+    assert picture.last_failure == "it was closed"
+
+
+async def test_finished_ones_are_found_while_they_are_kept(filled: Filled) -> None:
+    plain = await described(filled, finished(filled, "a", b"123", None))
+    assert plain is not None
+    assert (plain.status, plain.result_bytes, plain.input_bytes, plain.failure) == ("completed", 3, 5, None)
+    assert (plain.accepted_at, plain.completed_at) == (NOW, NOW + 7)
+    assert plain.journal == ["1. sleep", "   result for position 1"]
+    failed = await described(filled, kept(filled, "a", Failure(404, "no")))
+    assert failed is not None
+    assert (failed.failure, failed.expires_at, failed.journal) == (Failure(404, "no"), NOW + 1007, None)
+
+
+async def test_one_whose_input_is_in_kafka_is_queued(filled: Filled) -> None:
+    a = filled.root("Account", "a")
+    picture = await described(filled, filled.spill(a, "Account", "a"))
+    assert picture is not None
+    assert (picture.status, picture.waits_for) == ("queued", ["its key, with its input in Kafka at offset 7"])
+
+
+async def test_a_delayed_one_is_found_in_the_scheduler(filled: Filled) -> None:
+    id_ = random_id("Account", "a", delayed=True)
+    record = Invocation(id_, "Account", "transfer", "a", b"", reply_to=ReplyTo("client", b"1"))
+    waiting = accepted(record, NOW + 9, 3, b"record")
+    filled.commit(Shard("@delays", 5), ("HSET", keys.WAITING, id_, waiting.header()))
+    picture = await described(filled, id_)
+    assert picture is not None
+    assert (picture.status, picture.due, picture.wanted_by) == ("scheduled", NOW + 9, ["client client"])
+
+
+async def test_what_the_store_does_not_know_is_not_there(filled: Filled) -> None:
+    assert await described(filled, random_id("Account", "a")) is None
+    assert await described(filled, random_id("Account", "a", delayed=True)) is None
+    assert await described(filled, random_id("Unheard", "a")) is None
