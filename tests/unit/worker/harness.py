@@ -28,9 +28,11 @@ from barnabas.store.memory import MemoryCore, MemoryStore
 from barnabas.store.port import Service, Shard
 from barnabas.worker.driver import Driver
 from barnabas.worker.loading import Loader
+from barnabas.worker.places import ServicePlaces
 from barnabas.worker.pressure import Pressure
 
 NAMES = TopicNames("t")
+PLACES = ServicePlaces(NAMES)
 
 
 def clock() -> int:
@@ -94,13 +96,13 @@ class LocalWorker:
         self.sessions: list[MemoryProducerSession] = []
         loop = asyncio.get_running_loop()
         self.directory = Directory(NAMES, {name: self._registered(name) for name in cluster.services}, 1, 1)
-        loader = Loader(cluster.store, MemoryReader(cluster.log), NAMES)
+        loader = Loader(cluster.store, MemoryReader(cluster.log), NAMES, lambda: self.directory.services)
 
         def open_session(events: ProducerEvents, *, one_by_one: bool) -> Producer:
             self.sessions.append(MemoryProducerSession(cluster.log, events, loop))
             return self.sessions[-1]
 
-        self.driver = driver = Driver(cluster.store, loader, open_session, NAMES, "me", clock, 4, self._fail)
+        self.driver = driver = Driver(cluster.store, loader, open_session, PLACES, "me", clock, 4, self._fail)
         if not driver.current_task.replaceable:
             for definition in cluster.services.values():
                 for handler in definition.handlers.values():
@@ -108,7 +110,7 @@ class LocalWorker:
         loader.bind(driver.spawn, driver.between_turns, driver.touch, driver.halt_engine)
         driver.signals = self.signals = MemoryConsumer(cluster.log, self, loop, grouped=False)
         driver.group = self.group = MemoryConsumer(cluster.log, self, loop, grouped=True)
-        self.pressure = Pressure(driver, self.group, NAMES, max_active, max_bytes)
+        self.pressure = Pressure(driver, self.group, PLACES, max_active, max_bytes)
         driver.after_turn = self.pressure.adjust
 
     def _registered(self, name: str) -> Service:

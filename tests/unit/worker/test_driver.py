@@ -19,7 +19,7 @@ from barnabas.store import keys
 from barnabas.store.memory import MemoryStore
 from barnabas.store.port import Query, Shard, StoreCorrupt, StoreUnavailable
 from barnabas.worker.failpoints import POINTS, Failpoints, parse
-from tests.unit.worker.harness import NAMES, Cluster, LocalWorker, until, working
+from tests.unit.worker.harness import NAMES, PLACES, Cluster, LocalWorker, until, working
 
 
 def _not_expected(error: BaseException) -> None:
@@ -361,7 +361,7 @@ def test_intake_is_held_back_at_a_limit_and_let_go_at_half_of_it() -> None:
     from barnabas.worker.pressure import Pressure
 
     load, group = Load(), Group()
-    pressure = Pressure(load, group, NAMES, max_active=10, max_bytes=1000, clock=count(1).__next__)  # type: ignore[arg-type]
+    pressure = Pressure(load, group, PLACES, max_active=10, max_bytes=1000, clock=count(1).__next__)  # type: ignore[arg-type]
     for active in (9, 10, 9, 5, 4, 9, 10):
         load.active = active
         pressure.adjust()
@@ -373,7 +373,7 @@ def test_bytes_hold_intake_back_too() -> None:
     from barnabas.worker.pressure import Pressure
 
     load, group = Load(), Group()
-    pressure = Pressure(load, group, NAMES, max_active=10, max_bytes=1000, clock=count(1).__next__)  # type: ignore[arg-type]
+    pressure = Pressure(load, group, PLACES, max_active=10, max_bytes=1000, clock=count(1).__next__)  # type: ignore[arg-type]
     load.held_bytes, load.backlog_bytes = 600, 399
     pressure.adjust()
     assert group.calls == []
@@ -387,7 +387,7 @@ def test_a_shard_that_is_read_from_anew_is_held_back_again() -> None:
     from barnabas.worker.pressure import Pressure
 
     load, group = Load(), Group()
-    pressure = Pressure(load, group, NAMES, max_active=1, max_bytes=1000, clock=count(1).__next__)  # type: ignore[arg-type]
+    pressure = Pressure(load, group, PLACES, max_active=1, max_bytes=1000, clock=count(1).__next__)  # type: ignore[arg-type]
     load.active = 5
     pressure.adjust()
     pressure.adjust()
@@ -400,7 +400,7 @@ def test_a_shard_that_is_not_held_reads_nothing() -> None:
     from barnabas.worker.pressure import Pressure
 
     load, group = Load(), Group()
-    pressure = Pressure(load, group, NAMES, max_active=1, max_bytes=1000, clock=count(1).__next__)  # type: ignore[arg-type]
+    pressure = Pressure(load, group, PLACES, max_active=1, max_bytes=1000, clock=count(1).__next__)  # type: ignore[arg-type]
     load.state = State.WAITING
     pressure.adjust()
     load.state = State.ACTIVE

@@ -20,7 +20,8 @@ from barnabas.log.port import LogUnavailableError
 from barnabas.log.settings import KafkaSettings
 from barnabas.sdk.app import App
 from barnabas.store.port import RegistryConflict, StoreUnavailable, UnsafeStore
-from barnabas.worker.process import NotReady, Worker
+from barnabas.worker.member import NotReady
+from barnabas.worker.process import Worker
 from barnabas.worker.settings import Settings
 from barnabas.worker.supervisor import Supervisor
 

@@ -44,6 +44,11 @@ def decode_signal(data: bytes | None) -> Signal:
     return _SIGNAL.decode(data)
 
 
+def decode_delayed(data: bytes | None) -> Invocation | Signal:
+    """A record of the delays topic, by what its header says it is. Raises PoisonRecord."""
+    return _SIGNAL.decode(data) if _SIGNAL.is_for(data) else _INVOCATION.decode(data)
+
+
 def encode_reply(value: Reply) -> bytes:
     return wire.write_reply(_REPLY.header, value)
 
@@ -78,6 +83,10 @@ class RecordReader(Generic[T]):
         }
         if read is not None:
             self._readers[self.header] = read
+
+    def is_for(self, data: bytes | None) -> bool:
+        """Whether the header names this kind of record, in any of its versions."""
+        return data is not None and data[:_HEADER_BYTES] in self._readers
 
     def decode(self, data: bytes | None) -> T:
         """Raises PoisonRecord."""

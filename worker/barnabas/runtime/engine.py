@@ -28,7 +28,10 @@ class Engine(Protocol):
     draining: bool  # nothing new is begun
     effects: list[fx.Effect]
     outbox: Outbox
-    held_bytes: int  # payloads in memory
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of payloads in memory."""
 
     @property
     def active(self) -> int:

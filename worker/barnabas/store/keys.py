@@ -43,6 +43,15 @@ DEFERRED = b"deferred"
 #: Hash: object key -> id of the invocation that others of this key wait for.
 HEADS = b"heads"
 
+#: Hash: id of an invocation that waits for its due time -> header (the scheduler's shards alone, as all that follow).
+WAITING = b"wait"
+#: Hash: id -> the invocation's record.
+WAITING_INPUTS = b"wi"
+#: Sorted set: order of arrival and id, by due time.
+DUE = b"due"
+#: Set: services that nobody has registered, and that due invocations wait for.
+STRANDED = b"str"
+
 _NAME = re.compile(r"[^\s{}/\x00-\x1f]+")
 
 
@@ -64,6 +73,11 @@ def promises(key: str) -> bytes:
 def spilled(key: str) -> bytes:
     """Suffix of the list of ids, in order, that wait for one key with their input left in Kafka (R11)."""
     return b"sp:" + key.encode()
+
+
+def stranded(service: str) -> bytes:
+    """Suffix of the sorted set of due invocations whose service nobody has registered, as `DUE`."""
+    return b"str:" + service.encode()
 
 
 class Keys:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from barnabas.contract.topics import TopicNames
 from barnabas.log.port import BEGINNING, Batch, Consumer, Position
 from barnabas.runtime import effects as fx
 from barnabas.runtime.engine import Engine
@@ -26,6 +25,7 @@ from barnabas.runtime.tenure import LINGER_MS, State, Tenure
 from barnabas.store.port import Applied, Commit, Query, Refused, Shard, Store, StoreCorrupt, StoreUnavailable
 from barnabas.worker.current_task import CurrentTask
 from barnabas.worker.failpoints import Failpoints
+from barnabas.worker.places import Places
 from barnabas.worker.production import OpenSession, Production
 from barnabas.worker.reads import Reads
 from barnabas.worker.steps import StepRunner
@@ -43,7 +43,7 @@ class Driver:
         store: Store,
         loader: Reads,
         open_session: OpenSession,
-        names: TopicNames,
+        places: Places,
         owner: str,
         clock: Callable[[], int],
         step_threads: int,
@@ -53,7 +53,7 @@ class Driver:
         self.stopping = False
         self._store = store
         self._loader = loader
-        self._names = names
+        self._places = places
         self._owner = owner
         self._clock = clock
         self._fail = fail
@@ -76,7 +76,7 @@ class Driver:
         self._last_tidy = 0
         self.after_turn: Callable[[], None] = lambda: None
         self.group: Consumer | None = None
-        self.signals: Consumer | None = None
+        self.signals: Consumer | None = None  # stays None where the shards have no such topic
 
     # -- from the consumers
 
@@ -199,15 +199,14 @@ class Driver:
         self._set_alarm()
 
     def _take_in(self, batch: Batch, now: int) -> None:
-        place = self._names.service_of(batch.topic)
+        place = self._places.of(batch.topic, batch.partition)
         if place is None:
             return
-        service, kind = place
-        tenure = self.tenures.get(Shard(service, batch.partition))
+        tenure = self.tenures.get(place.shard)
         if tenure is None or not tenure.takes_in(batch.epoch):
             return
         self._touched[tenure] = None
-        if kind == "signals":
+        if not place.is_intake:
             tenure.on_signals(batch.epoch, batch.records, now)
             return
         engine = tenure.engine
@@ -279,27 +278,23 @@ class Driver:
 
     def _read_from(self, shard: Shard, invocations: int | None, signals: int | None, epoch: int) -> None:
         assert self.group is not None
-        assert self.signals is not None
         log.info("owning %s from invocations %s, signals %s", shard, invocations, signals)
-        self.signals.read_from(
-            Position(self._names.signals(shard.service), shard.partition, BEGINNING if signals is None else signals),
-            epoch,
-        )
+        topic = self._places.signals(shard)
+        if topic is not None:
+            assert self.signals is not None
+            at = BEGINNING if signals is None else signals
+            self.signals.read_from(Position(topic, shard.partition, at), epoch)
         if not self.stopping:
-            self.group.read_from(
-                Position(
-                    self._names.invocations(shard.service),
-                    shard.partition,
-                    BEGINNING if invocations is None else invocations,
-                ),
-                epoch,
-            )
+            at = BEGINNING if invocations is None else invocations
+            self.group.read_from(Position(self._places.intake(shard), shard.partition, at), epoch)
 
     def _stop_reading(self, shard: Shard) -> None:
         assert self.group is not None
-        assert self.signals is not None
-        self.group.stop_reading(self._names.invocations(shard.service), shard.partition)
-        self.signals.stop_reading(self._names.signals(shard.service), shard.partition)
+        self.group.stop_reading(self._places.intake(shard), shard.partition)
+        topic = self._places.signals(shard)
+        if topic is not None:
+            assert self.signals is not None
+            self.signals.stop_reading(topic, shard.partition)
 
     async def _commit(self, commits: list[tuple[Tenure, Commit]]) -> None:
         self._failpoints.reach("commit.ready")
@@ -400,7 +395,7 @@ class Driver:
         self.stopping = True
         assert self.group is not None
         for shard, tenure in self.tenures.items():
-            self.group.stop_reading(self._names.invocations(shard.service), shard.partition)
+            self.group.stop_reading(self._places.intake(shard), shard.partition)
             if tenure.engine is not None:
                 tenure.engine.draining = True
 

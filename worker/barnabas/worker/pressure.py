@@ -10,10 +10,10 @@ import logging
 import time
 from collections.abc import Callable
 
-from barnabas.contract.topics import TopicNames
 from barnabas.log.port import Consumer
 from barnabas.runtime.tenure import State
 from barnabas.worker.driver import Driver
+from barnabas.worker.places import Places
 
 log = logging.getLogger("barnabas.worker")
 
@@ -29,7 +29,7 @@ class Pressure:
         self,
         driver: Driver,
         group: Consumer,
-        names: TopicNames,
+        places: Places,
         max_active: int,
         max_bytes: int,
         clock: Callable[[], float] = time.monotonic,
@@ -37,7 +37,7 @@ class Pressure:
         self._driver = driver
         self._clock = clock
         self._group = group
-        self._names = names
+        self._places = places
         self._max_active = max_active
         self._max_bytes = max_bytes
         self._paused: dict[tuple[str, int], int] = {}  # by the assignment that was paused: a new one begins unpaused
@@ -64,7 +64,7 @@ class Pressure:
             log.info("holding back new work: %d at work, %d bytes in memory", active, held)
         self._holding = holding
         wanted = {
-            (self._names.invocations(shard.service), shard.partition): tenure.epoch
+            (self._places.intake(shard), shard.partition): tenure.epoch
             for shard, tenure in tenures.items()
             if tenure.epoch and (holding or tenure.state is not State.ACTIVE)
         }
