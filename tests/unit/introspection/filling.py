@@ -41,13 +41,17 @@ class Filled:
 
         `accept=False`: its record is on its way.
         """
-        of_caller = self._targets[caller]
         position = len([entry for entry in self._journals[caller] if entry[0] < j.FIRST_NOTIFICATION]) + 1
         id_ = child_id(caller, position, name, "transfer", key, b"")
         self.journal(caller, [j.CALL, f"{name}/transfer", key, id_])
         if accept:
-            self.accept(id_, name, key, Caller(caller, of_caller.service, of_caller.key or "", position))
+            self.accept(id_, name, key, self.caller(caller, position))
         return id_
+
+    def caller(self, id_: bytes, position: int) -> Caller:
+        """An invocation as one that waits for a result."""
+        live = self._targets[id_]
+        return Caller(id_, live.service, live.key or "", position)
 
     def accept(self, id_: bytes, name: str, key: str | None, caller: Caller) -> None:
         """A call's record has come to its shard."""
@@ -66,10 +70,10 @@ class Filled:
 
     def attach(self, caller: bytes, target: bytes) -> None:
         """`caller` waits for the result of `target`."""
-        of_caller, live = self._targets[caller], self._targets[target]
+        live = self._targets[target]
         position = len([entry for entry in self._journals[caller] if entry[0] < j.FIRST_NOTIFICATION]) + 1
         self.journal(caller, [j.ATTACH, "", target])
-        live.waiters.append(Caller(caller, of_caller.service, of_caller.key or "", position))
+        live.waiters.append(self.caller(caller, position))
         self.commit(self.shard(live.service, target), ("HSET", keys.LIVE, target, live.header()))
 
     def journal(self, id_: bytes, *entries: j.Entry) -> None:
