@@ -254,7 +254,7 @@ class Bench:
             case fx.TraceSignals(numbers):
                 ids = [signal.invocation for number in numbers if (signal := self.engine.parked.get(number))]
                 found = self.found(ids, ids)
-                self.engine.signals.on_traced(numbers, set(found.spilled), found.kept, self.end)
+                self.engine.signals.on_traced(numbers, found, self.end)
                 self.engine.run_ready()
             case fx.ReadEnd():
                 self.engine.on_end(self.now, self.end)

@@ -21,7 +21,7 @@ class Label:
     oldest_take: int  # take counter of the oldest lease that still has entries in the sender's outbox
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # a value, see above
 class Caller:
     """A handler that waits for the result: which invocation, and at which position of its journal."""
 
@@ -31,7 +31,7 @@ class Caller:
     position: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class ReplyTo:
     """A client that only speaks Kafka and waits for the result on the replies topic."""
 

@@ -152,18 +152,20 @@ class Hosting:
         assert outcome is not None
         for one in waiting:
             waiter = self.live.get(one.invocation)
-            if waiter is not None:  # it goes on after this handler, not inside it
+            if waiter is not None:
                 waiter.journal.append([_kind(outcome), one.position, j.OF_PROMISE, *outcome])
                 self.change(waiter)
-                self.wake_up(waiter)
-                self.ready(waiter)
+                if waiter.attempt is not None or self.wake_up(waiter):
+                    self.ready(waiter)  # it goes on after this handler, not inside it
         return True
 
-    def wake_up(self, live: Live) -> None:
-        """What was suspended runs again."""
-        if live.attempt is None and live.status == states_of.SUSPENDED:
-            live.status = states_of.RUNNING
-            live.header_changed = True
+    def wake_up(self, live: Live) -> bool:
+        """What was suspended runs again. False: it waits for something else than a notification."""
+        if live.status != states_of.SUSPENDED:
+            return False
+        live.status = states_of.RUNNING
+        live.header_changed = True
+        return True
 
     def _promise(self, live: Live, name: str) -> Promise:
         assert live.key is not None

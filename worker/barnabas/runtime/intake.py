@@ -330,6 +330,7 @@ class Intake:
                 self._poison(record, self._signals, poison)
                 continue
             self._signal(record, signal)
+        engine.signals.trace()
         engine.offsets_moved = True
         engine.run_ready()
 

@@ -24,6 +24,8 @@ pack = msgpack.Packer(autoreset=True).pack
 
 DEFAULT_RETENTION: Final = timedelta(hours=24)
 _VERSION: Final = 1
+#: A request has a caller or a client who waits, or both; they are the first of all who wait.
+_SUBMITTERS: Final = 2
 
 
 class KeptOutcome(NamedTuple):
@@ -33,7 +35,7 @@ class KeptOutcome(NamedTuple):
     key: str | None
     result: bytes | None
     failure: Failure | None
-    waiters: list[Caller | ReplyTo]  # who asked for it, or attached
+    waiters: list[Caller | ReplyTo]  # who asked for it first
     completed_at: int  # ms
     expires_at: int  # append time, ms
 
@@ -62,7 +64,8 @@ class Kept:
     ) -> None:
         """Keep an outcome for `retention` ms. `commit`: number of the commit that will hold it."""
         expires = now + retention
-        outcome = KeptOutcome(live.handler, live.key, result, failure, live.waiters, now, expires)
+        submitters = live.waiters[:_SUBMITTERS]
+        outcome = KeptOutcome(live.handler, live.key, result, failure, submitters, now, expires)
         self.fresh[live.id] = outcome
         self._commits[live.id] = commit
         self._ops += (("HSET", keys.KEPT, live.id, _packed(outcome)), ("ZADD", keys.EXPIRY, expires, live.id))

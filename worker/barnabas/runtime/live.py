@@ -33,6 +33,7 @@ CANCEL: Final = "cancel"
 KILL: Final = "kill"
 
 _HEADER_VERSION: Final = 2
+_MANY_WAITERS: Final = 16
 _FIELDS_OF_VERSION_1: Final = 11
 _NO_HEADERS: Final[dict[str, str]] = {}
 
@@ -43,6 +44,7 @@ class Live:
     """One accepted invocation of a shard."""
 
     __slots__ = (
+        "_known_waiters",
         "accepted",
         "accepted_at",
         "attempt",
@@ -85,6 +87,7 @@ class Live:
         self.accepted_at = now
         self.status = QUEUED
         self.waiters: list[Caller | ReplyTo] = []
+        self._known_waiters: set[Caller | ReplyTo] | None = None  # the same, where they are many
         self.keep = False  # its outcome is kept for a time: it has an idempotency key, or is a workflow's run
         self.due = 0  # SCHEDULED: when it joins its key's queue, ms
         self.ending = ""  # CANCEL or KILL
@@ -142,7 +145,13 @@ class Live:
 
     def add_waiter(self, waiter: Caller | ReplyTo) -> bool:
         """Let someone more wait for the outcome. False: they do already."""
-        if waiter in self.waiters:
+        if len(self.waiters) > _MANY_WAITERS:
+            if self._known_waiters is None:
+                self._known_waiters = set(self.waiters)
+            if waiter in self._known_waiters:
+                return False
+            self._known_waiters.add(waiter)
+        elif waiter in self.waiters:
             return False
         self.waiters.append(waiter)
         return True

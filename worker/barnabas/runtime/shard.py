@@ -441,8 +441,7 @@ class ShardEngine(Hosting):
         self.change(live)
         if live.attempt is not None:
             self.go_on(live)
-        elif live.status == states_of.SUSPENDED:
-            self.wake_up(live)
+        elif self.wake_up(live):
             self._ready.append(live)
 
     def go_on(self, live: Live) -> None:

@@ -6,14 +6,13 @@ Called by the intake, which has decoded the records and looked at their labels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from barnabas.contract.ids import InvocationId
 from barnabas.contract.records import Caller, Failure, ReplyTo, Signal, SignalKind
 from barnabas.runtime import effects as fx
 from barnabas.runtime import journal as j
-from barnabas.runtime.kept import KeptOutcome
+from barnabas.runtime.kept import Found
 from barnabas.runtime.live import Live
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ class Signals:
 
     def __init__(self, engine: ShardEngine) -> None:
         self._engine = engine
+        self._untraced: list[int] = []
 
     def take(self, signal: Signal) -> None:
         """Do what the signal says, or park it."""
@@ -39,8 +39,13 @@ class Signals:
         elif (kept := engine.kept.fresh.get(signal.invocation)) is not None:
             self._finished(signal, kept.result, kept.failure)
         else:
-            number = engine.parked.add(signal)
-            engine.effects.append(fx.TraceSignals([number]))
+            self._untraced.append(engine.parked.add(signal))
+
+    def trace(self) -> None:
+        """Ask, for the whole batch at once, where the invocations of those are that had to be parked."""
+        if self._untraced:
+            self._engine.effects.append(fx.TraceSignals(self._untraced))
+            self._untraced = []
 
     def apply(self, live: Live, signal: Signal) -> None:
         """A signal about an invocation that is here."""
@@ -85,17 +90,17 @@ class Signals:
 
     # -- parked ones (R7)
 
-    def on_traced(self, numbers: list[int], spilled: set[bytes], kept: Mapping[bytes, KeptOutcome], end: int) -> None:
+    def on_traced(self, numbers: list[int], found: Found, end: int) -> None:
         """What the store knows of the invocations of parked signals, and where the invocations topic ended then."""
         engine = self._engine
         for number in numbers:
             signal = engine.parked.get(number)
             if signal is None:
                 continue
-            outcome = kept.get(signal.invocation)
+            outcome = found.kept.get(signal.invocation)
             if outcome is not None:
                 self._finished(engine.parked.drop(number), outcome.result, outcome.failure)
-            elif signal.invocation in spilled or signal.invocation in engine.spilling:
+            elif signal.invocation in found.spilled or signal.invocation in engine.spilling:
                 engine.parked.will_come(number)
             else:
                 engine.parked.wait_until(number, end)

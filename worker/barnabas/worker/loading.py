@@ -237,10 +237,12 @@ class Loader:
             case fx.TraceSignals(numbers):
                 asked = {number: signal.invocation for number in numbers if (signal := engine.parked.get(number))}
                 known, fresh = set(engine.spilling), dict(engine.kept.fresh)
-                found = await self._found(one, list(asked.values()), list(asked.values()))
-                end = await self._end(one)
-                spilled, kept = known | found.spilled, {**found.kept, **fresh}
-                self._enter(one, lambda: engine.signals.on_traced(numbers, spilled, kept, end))
+                ids = list(dict.fromkeys(asked.values()))
+                found = await self._found(one, ids, ids)
+                found = Found(known | found.spilled, {**found.kept, **fresh})
+                unknown = any(id_ not in found.spilled and id_ not in found.kept for id_ in ids)
+                end = await self._end(one) if unknown else 0
+                self._enter(one, lambda: engine.signals.on_traced(numbers, found, end))
             case fx.ReadEnd():
                 asked_at = engine.now
                 end = await self._end(one)
