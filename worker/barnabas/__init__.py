@@ -1,6 +1,7 @@
 """Barnabas: durable calls, messages and delays for Python services on Kafka and Redis.
 
-The public API. `Client` is imported when it is first used, so that a worker does not load the client's Kafka driver.
+The public API. `Client` and `Sent` are imported when they are first used, so that a worker does not load the client's
+Kafka driver.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ from barnabas.sdk.workflow import Workflow
 
 if TYPE_CHECKING:
     from barnabas.client.client import Client
+    from barnabas.client.sent import Sent
 
 __all__ = [
     "App",
@@ -82,6 +84,7 @@ __all__ = [
     "SdkInternalBaseException",
     "SendDefinition",
     "SendHandle",
+    "Sent",
     "Service",
     "TerminalError",
     "VirtualObject",
@@ -104,4 +107,8 @@ def __getattr__(name: str) -> Any:
         from barnabas.client.client import Client
 
         return Client
+    if name == "Sent":
+        from barnabas.client.sent import Sent
+
+        return Sent
     raise AttributeError(f"module 'barnabas' has no attribute {name!r}")

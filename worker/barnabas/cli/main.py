@@ -9,6 +9,8 @@ import typer
 from barnabas.cli import doctor, invocations, stack, topics
 from barnabas.cli.dev import dev
 from barnabas.cli.invoke import invoke
+from barnabas.cli.scheduler import scheduler
+from barnabas.cli.stubs import stubs
 from barnabas.cli.worker import worker
 
 app = typer.Typer(
@@ -18,7 +20,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(worker)
+app.command()(scheduler)
 app.command()(invoke)
+app.command()(stubs)
 app.command()(dev)
 app.add_typer(topics.app, name="topics")
 app.add_typer(invocations.app, name="invocations")

@@ -4,16 +4,17 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from barnabas.client.control import InvocationControl
 from barnabas.contract.ids import InvocationId
+from barnabas.sdk.protocols import SentMessage
 from barnabas.sdk.serde import Serde
 
 T = TypeVar("T")
 
 
-class Sent(Generic[T]):
+class Sent(SentMessage[T]):
     """A message that Kafka has. Its client must be open for anything but the id."""
 
     __slots__ = ("_control", "_id", "_serde")

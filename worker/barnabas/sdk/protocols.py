@@ -23,14 +23,16 @@ import sys
 import types
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn, TypeVar, get_args, get_origin
+from typing import Any, Final, Generic, NoReturn, TypeVar, get_args, get_origin
 from weakref import WeakKeyDictionary
 
 from barnabas.sdk.annotations import resolve
+from barnabas.sdk.futures import SendHandle
 from barnabas.sdk.handler import Handler, HandlerKind, ServiceKind, ServiceTag
 from barnabas.sdk.serde import serde_for
 
 C = TypeVar("C")
+T = TypeVar("T")
 
 _DECLARED: Final = "__barnabas_definition__"  # on a class: what `@definition` was told
 _CLASS: Final = "__barnabas_definition_class__"  # on its methods: the class
@@ -39,6 +41,12 @@ _METHODS: Final = "__barnabas_methods__"  # on a class: what `_methods` found
 _SUFFIXES: Final = ("Api", "Protocol")
 _CONTEXT_NAMES: Final = ("ctx", "context")
 _NO_HANDLERS: Final[Mapping[str, str]] = types.MappingProxyType({})
+
+
+class SentMessage(Generic[T]):
+    """Base of what a client's sends give back, whose result has the type T."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +179,7 @@ def _handler(
 def _make(declared: _Declared, attribute: str, method: types.FunctionType, tag: ServiceTag) -> Handler[Any, Any]:
     parameter = _input(method)
     annotation = None if parameter is None else resolve(method, parameter.annotation)
-    returned = _awaited(resolve(method, inspect.signature(method).return_annotation))
+    returned = _outcome(resolve(method, inspect.signature(method).return_annotation))
     kind: HandlerKind | None = None
     if tag.kind == "workflow":
         kind = "workflow" if attribute == declared.main else "shared"
@@ -223,11 +231,13 @@ def _is_context(parameter: inspect.Parameter) -> bool:
     }
 
 
-def _awaited(annotation: Any) -> Any:
-    """What awaiting a value of this type gives: `X` of `Awaitable[X]` or `DurableCallFuture[X]`, else the type."""
+def _outcome(annotation: Any) -> Any:
+    """The handler's result by what a method of a definition returns: `X` of `Awaitable[X]`, `Sent[X]`, or `X`."""
     origin = get_origin(annotation)
-    if isinstance(origin, type) and issubclass(origin, Awaitable):
-        return get_args(annotation)[-1]
+    if isinstance(origin, type) and issubclass(origin, (Awaitable, SentMessage)):
+        return _outcome(get_args(annotation)[-1])
+    if isinstance(annotation, type) and issubclass(annotation, (SendHandle, SentMessage)):
+        return Any
     return annotation
 
 
