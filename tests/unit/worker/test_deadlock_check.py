@@ -22,7 +22,7 @@ from barnabas.store.port import StoreUnavailable
 from barnabas.worker import deadlocks as check_module
 from barnabas.worker.deadlocks import DeadlockCheck
 from tests.unit.introspection.filling import Filled, service
-from tests.unit.worker.harness import Cluster, working
+from tests.unit.worker.harness import Cluster, until, working
 
 
 def accounts(name: str, both: asyncio.Event | None = None) -> VirtualObject:
@@ -250,3 +250,17 @@ async def test_calls_that_gather_during_a_look_share_the_next(filled: Filled, mo
     await loop.ask(engines[0])
     assert starts == [1, 29]
     assert all(len(engine.failed) == 1 for engine in engines)
+
+
+async def test_a_cycle_whose_worker_died_before_the_look_is_found_by_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = Cluster(accounts("Account"), partitions=2)
+    with monkeypatch.context() as dead:
+        asked: list[Live] = []
+        dead.setattr(DeadlockCheck, "ask", lambda self, engine, live: asked.append(live))
+        async with working(cluster):
+            id_ = cluster.call("Account", "visit", ["b", "a"], "a")
+            await until(lambda: bool(asked), "the queued call")
+    async with working(cluster):
+        assert "409 this call would wait for itself: " in await cluster.result(id_)

@@ -81,6 +81,8 @@ def _queue(engine: ShardEngine, invocations: list[Live], spilled: dict[str, tupl
             lane = engine.lanes.get(one.key)
             if lane is not None:
                 engine.lanes.enqueue(lane, one)
+                if engine.must_not_deadlock(one):  # whoever queued it may have died before the look
+                    engine.effects.append(fx.CheckDeadlock(one))
                 continue
             engine.lanes.open(one.key, one)
         if one.status in (states_of.QUEUED, states_of.RUNNING):

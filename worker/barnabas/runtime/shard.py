@@ -161,7 +161,8 @@ class ShardEngine(Hosting):
             lane = self.lanes.get(live.key)
             if lane is not None:
                 self.lanes.enqueue(lane, live)
-                self._check_deadlock(live)
+                if self.must_not_deadlock(live):
+                    self._to_check.append((self.next_commit, live))
                 return
         if self.draining:
             self._ready.append(live)
@@ -355,11 +356,11 @@ class ShardEngine(Hosting):
 
     # -- calls that wait for themselves
 
-    def _check_deadlock(self, live: Live) -> None:
+    def must_not_deadlock(self, live: Live) -> bool:
+        """Whether this is a handler's call, to a service that wants it to fail if it would wait for itself."""
         handler = self.handlers.get(live.handler)
         calls = any(isinstance(waiter, Caller) for waiter in live.waiters)
-        if calls and handler is not None and handler.settings.on_deadlock == "fail":
-            self._to_check.append((self.next_commit, live))
+        return calls and handler is not None and handler.settings.on_deadlock == "fail"
 
     def fail_deadlock(self, live: Live, text: str) -> None:
         """A queued call waits for itself, as `text` says: end it."""
