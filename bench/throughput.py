@@ -40,6 +40,7 @@ async def prepare(bootstrap: str, names: TopicNames) -> None:
         await admin.create(names.invocations(service), PARTITIONS, {"message.timestamp.type": "LogAppendTime"})
         await admin.create(names.signals(service), PARTITIONS, {})
     await admin.create(names.replies, 1, {})
+    await admin.create(names.delays, 1, {})
     await admin.create(names.dead_letters, 1, {})
 
 

@@ -148,7 +148,11 @@ class Arena:
         admin = KafkaAdmin(KafkaSettings(bootstrap=self.addresses.kafka))
         names = self.names
         per_service = [topic for name in checks.SERVICES for topic in (names.invocations(name), names.signals(name))]
-        counts = dict.fromkeys(per_service, PARTITIONS) | {names.replies: 1, names.dead_letters: 1}
+        counts = dict.fromkeys(per_service, PARTITIONS) | {
+            names.replies: 1,
+            names.dead_letters: 1,
+            names.delays: PARTITIONS,
+        }
         await asyncio.gather(*(admin.create(topic, count, {}) for topic, count in counts.items()))
 
     def close(self) -> None:

@@ -216,12 +216,12 @@ def test_a_worker_without_addresses_names_the_variables(shell: Shell) -> None:
 def test_topics_are_planned_applied_and_listed(shell: Shell) -> None:
     planned = shell.run("topics", "plan", "greeting:app")
     assert planned.returncode == 0
-    assert planned.stdout.count("create") == 6
+    assert planned.stdout.count("create") == 7
     assert shell.run("topics", "apply", "greeting:app").returncode == 0
     again = shell.run("topics", "apply", "greeting:app")
     assert again.returncode == 0
-    assert again.stdout.count("as declared") == 6
-    assert shell.run("topics", "list", "greeting:app").stdout.count("30 days") == 4
+    assert again.stdout.count("as declared") == 7
+    assert shell.run("topics", "list", "greeting:app").stdout.count("30 days") == 5
 
     refused = shell.run("topics", "apply", "greeting:app", "--partitions", "3")
     assert refused.returncode == 1

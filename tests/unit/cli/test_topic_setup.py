@@ -26,7 +26,7 @@ def admin() -> MemoryAdmin:
 
 async def test_applying_leaves_nothing_to_do(admin: MemoryAdmin) -> None:
     await apply(admin, await compare(admin, "demo", APP))
-    topics = ["demo.Greeter.invocations", "demo.Greeter.signals", "demo.replies", "demo.dead-letters"]
+    topics = ["demo.Greeter.invocations", "demo.Greeter.signals", "demo.replies", "demo.dead-letters", "demo.delays"]
     assert await admin.partitions(topics) == dict.fromkeys(topics, 8)
     found = await compare(admin, "demo", APP)
     assert found.steps == []

@@ -11,7 +11,7 @@ from barnabas.contract.declarations import folder, schemas
 from barnabas.contract.topics import ConfigDiffers, Create, PartitionsDiffer, Step, TopicNames, families, plan
 
 SERVICE_TOPICS = ["demo.Plane.invocations", "demo.Plane.signals"]
-SHARED_TOPICS = ["demo.dead-letters", "demo.replies"]
+SHARED_TOPICS = ["demo.dead-letters", "demo.delays", "demo.replies"]
 
 Existing = dict[str, tuple[int, dict[str, str]]]
 

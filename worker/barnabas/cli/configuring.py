@@ -32,6 +32,16 @@ KafkaOption = Annotated[
 NamespaceOption = Annotated[
     str | None, typer.Option("--namespace", help="Prefix of topics and store keys. Else BARNABAS_NAMESPACE.")
 ]
+RedisOption = Annotated[
+    str | None, typer.Option("--redis", envvar="BARNABAS_REDIS", help="URL of the store.", show_envvar=True)
+]
+ProcessesOption = Annotated[int, typer.Option("--processes", min=1, help="How many members to run.")]
+InstanceOption = Annotated[str | None, typer.Option("--instance-id", help="Static member id.")]
+DrainOption = Annotated[
+    float | None, typer.Option("--drain-seconds", min=0, help="How long SIGTERM waits for running attempts.")
+]
+LogLevelOption = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
+SupervisedOption = Annotated[bool, typer.Option("--supervised", hidden=True)]
 
 
 def app_named(target: str) -> App:
@@ -66,10 +76,10 @@ def bootstrap_of(flag: str | None) -> str:
     return flag
 
 
-def settings_of(app: App, namespace: str | None, **flags: Any) -> Settings:
-    """A worker's settings; flags that are None were not given. Ends the process where something is missing."""
+def settings_of(app: App | None, namespace: str | None, **flags: Any) -> Settings:
+    """A member's settings; flags that are None were not given. Ends the process where something is missing."""
     given = {name: value for name, value in flags.items() if value is not None}
-    if app.group is not None:
+    if app is not None and app.group is not None:
         _same("group", given.get("group"), app.group)
     try:
         return Settings(namespace=namespace_of(namespace, app), **given)

@@ -1,4 +1,4 @@
-"""`barnabas dev`: broker, store and worker together, for a person trying things out; reloads on change."""
+"""`barnabas dev`: broker, store, worker and scheduler together, for a person trying things out; reloads on change."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from barnabas.cli import configuring
+from barnabas.cli import configuring, members
 from barnabas.cli.configuring import AppArgument, NamespaceOption
-from barnabas.cli.worker import worker_command, worker_environment
+from barnabas.cli.scheduler import scheduler_command
+from barnabas.cli.topic_setup import WrongPartitions
+from barnabas.cli.worker import apply_topics_of, worker_command
 from barnabas.devstack.errors import DevstackError
 from barnabas.devstack.stack import DEFAULT_DIRECTORY, Addresses, find_or_start
+from barnabas.log.port import LogUnavailableError
 from barnabas.sdk.app import App
+from barnabas.worker.supervisor import Supervisor
 
 _INSTANCE = "dev"
 
@@ -31,7 +35,7 @@ def dev(
     namespace: NamespaceOption = None,
     log_level: Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")] = "info",
 ) -> None:
-    """Start a broker and a store (or use those of BARNABAS_KAFKA and BARNABAS_REDIS), the topics and a worker.
+    """Start a broker and a store (or use those of BARNABAS_KAFKA and BARNABAS_REDIS), topics, a worker and a scheduler.
 
     The worker starts again when a .py file below the current folder changes. Ctrl-C ends everything that was started.
     """
@@ -45,9 +49,12 @@ def dev(
                 app, namespace, kafka=addresses.kafka, redis=addresses.redis, drain_seconds=2.0, instance_id=_INSTANCE
             )
             _introduce(app, target, addresses, settings.namespace)
-            command = worker_command(target, log_level, "--apply-topics", "--instance-id", _INSTANCE)
-            code = asyncio.run(_Run(command, worker_environment(settings), reload=not no_reload).run())
-    except DevstackError as error:
+            asyncio.run(apply_topics_of(app, settings))
+            worker = [*worker_command(target, log_level), "--apply-topics", "--instance-id", _INSTANCE]
+            scheduler = [*scheduler_command(log_level), "--instance-id", _INSTANCE]
+            environment = members.environment(settings)
+            code = asyncio.run(_Run(worker, scheduler, environment, reload=not no_reload).run())
+    except (DevstackError, WrongPartitions, LogUnavailableError) as error:
         configuring.refuse(str(error))
     raise typer.Exit(code)
 
@@ -71,10 +78,11 @@ def _introduce(app: App, target: str, addresses: Addresses, namespace: str) -> N
 
 
 class _Run:
-    """The worker process, started again at every change of the code."""
+    """The worker process, started again at every change of the code, and a scheduler, which knows no code."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], *, reload: bool) -> None:
-        self._command = command
+    def __init__(self, worker: list[str], scheduler: list[str], environment: dict[str, str], *, reload: bool) -> None:
+        self._command = worker
+        self._scheduler = Supervisor([scheduler], environment, configuring.CANNOT_START)
         self._environment = environment
         self._reload = reload
         self._stopping = False
@@ -86,6 +94,7 @@ class _Run:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         watching = asyncio.create_task(self._watch()) if self._reload else None
+        scheduling = asyncio.create_task(self._scheduler.run())
         try:
             while True:
                 code = await self._run_once()
@@ -95,6 +104,8 @@ class _Run:
             if watching is not None:
                 watching.cancel()
                 await asyncio.wait([watching])
+            self._scheduler.stop()
+            await scheduling
 
     async def _run_once(self) -> int:
         """Run the worker until it is to end, or has ended by itself and something has changed since."""
