@@ -132,7 +132,7 @@ def handler_of_method(method: object, kind: ServiceKind | None) -> Handler[Any, 
     if not isinstance(method, types.FunctionType):
         return None
     cls = getattr(method, _CLASS, None) or _class_by_name(method)
-    if cls is None:
+    if cls is None or method.__name__ not in _methods(cls):
         return None
     service, declared = service_of(cls)
     return _handler(cls, method.__name__, method, service, declared or kind or "service")
