@@ -16,6 +16,7 @@ import msgpack
 
 from barnabas.contract.records import Caller, Failure, ReplyTo
 from barnabas.runtime.live import Live, pack_waiter, unpack_waiter
+from barnabas.runtime.ring import pack_entry, unpack_ring_entry
 from barnabas.sdk.handler import Handler
 from barnabas.store import keys
 from barnabas.store.port import Op
@@ -36,8 +37,10 @@ class KeptOutcome(NamedTuple):
     result: bytes | None
     failure: Failure | None
     waiters: list[Caller | ReplyTo]  # who asked for it first
+    idempotency_key: str | None
     completed_at: int  # ms
     expires_at: int  # append time, ms
+    entry: bytes  # the whole invocation, as `ring.unpack_ring_entry` reads it
 
 
 class Found(NamedTuple):
@@ -65,7 +68,10 @@ class Kept:
         """Keep an outcome for `retention` ms. `commit`: number of the commit that will hold it."""
         expires = now + retention
         submitters = live.waiters[:_SUBMITTERS]
-        outcome = KeptOutcome(live.handler, live.key, result, failure, submitters, now, expires)
+        entry = pack_entry(live, result, failure, now)
+        outcome = KeptOutcome(
+            live.handler, live.key, result, failure, submitters, live.idempotency_key, now, expires, entry
+        )
         self.fresh[live.id] = outcome
         self._commits[live.id] = commit
         self._ops += (("HSET", keys.KEPT, live.id, _packed(outcome)), ("ZADD", keys.EXPIRY, expires, live.id))
@@ -109,31 +115,23 @@ def retention_ms(handler: Handler[Any, Any] | None) -> int:
 
 
 def _packed(outcome: KeptOutcome) -> bytes:
-    failure = outcome.failure
-    packed: bytes = pack(
-        (
-            _VERSION,
-            outcome.handler,
-            outcome.key,
-            outcome.result,
-            None if failure is None else (failure.code, failure.message, failure.metadata),
-            [pack_waiter(waiter) for waiter in outcome.waiters],
-            outcome.completed_at,
-            outcome.expires_at,
-        )
-    )
+    waiters = [pack_waiter(waiter) for waiter in outcome.waiters]
+    packed: bytes = pack((_VERSION, waiters, outcome.idempotency_key, outcome.expires_at, outcome.entry))
     return packed
 
 
 def unpack_kept(packed: bytes) -> KeptOutcome:
     """An outcome as it lies in the store."""
-    _, handler, key, result, failure, waiters, completed_at, expires_at = msgpack.unpackb(packed)
+    _, waiters, idempotency_key, expires_at, packed_entry = msgpack.unpackb(packed)
+    entry = unpack_ring_entry(packed_entry)
     return KeptOutcome(
-        handler,
-        key,
-        result,
-        None if failure is None else Failure(*failure),
+        entry.handler,
+        entry.key,
+        entry.result,
+        entry.failure,
         [unpack_waiter(waiter) for waiter in waiters],
-        completed_at,
+        idempotency_key,
+        entry.completed_at,
         expires_at,
+        packed_entry,
     )

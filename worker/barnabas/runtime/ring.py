@@ -44,6 +44,30 @@ class RingEntry(NamedTuple):
     attempts: int  # that failed
 
 
+def pack_entry(live: Live, result: bytes | None, failure: Failure | None, now: int) -> bytes:
+    """A finished invocation as the store keeps it."""
+    failed = None if failure is None else (failure.code, failure.message, failure.metadata)
+    # The journal of an invocation that was suspended may be in the store alone; the entry then has none.
+    journal = live.journal if live.journal_loaded else None
+    packed: bytes = pack(
+        (
+            _ENTRY_VERSION,
+            live.id,
+            live.handler,
+            live.key,
+            live.payload,
+            live.headers,
+            result,
+            failed,
+            journal,
+            live.accepted_at,
+            now,
+            live.attempts,
+        )
+    )
+    return packed
+
+
 def unpack_ring_entry(packed: bytes) -> RingEntry:
     """An entry as it lies in the store, for people who look at it."""
     _, id_, handler, key, payload, headers, result, failed, journal, accepted_at, completed_at, attempts = (
@@ -73,25 +97,7 @@ class Ring:
 
     def append(self, live: Live, result: bytes | None, failure: Failure | None, now: int) -> None:
         """Keep a finished invocation."""
-        failed = None if failure is None else (failure.code, failure.message, failure.metadata)
-        # The journal of an invocation that was suspended may be in the store alone; its ring entry then has none.
-        journal = live.journal if live.journal_loaded else None
-        packed = pack(
-            (
-                _ENTRY_VERSION,
-                live.id,
-                live.handler,
-                live.key,
-                live.payload,
-                live.headers,
-                result,
-                failed,
-                journal,
-                live.accepted_at,
-                now,
-                live.attempts,
-            )
-        )
+        packed = pack_entry(live, result, failure, now)
         self._unsealed.append(packed)
         self._keep(live.id, Outcome(result, failure), len(packed))
 
