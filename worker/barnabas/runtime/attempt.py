@@ -48,6 +48,10 @@ if TYPE_CHECKING:
 #: Stands for the handler's own, which leads back to the attempt, once the handler is over: no cycle is left to collect.
 _NO_CONTEXT = contextvars.Context()
 
+#: Turns of the loop without anything done by a handler that is a task, after which all its branches count as waiting.
+#: A branch that goes on when another ends (`gather`, a task group) takes two.
+_CALM = 5
+
 #: Makes the context that the handler is given.
 ContextFactory = Callable[["Attempt"], Any]
 
@@ -69,6 +73,7 @@ class Attempt:
         "_open",
         "_outside",
         "_task",
+        "_turns",
         "_waiters",
         "handler",
         "host",
@@ -95,6 +100,7 @@ class Attempt:
         self._awaiting: Wait | None = None  # driven by hand: what the handler waits for
         self._waiters: dict[asyncio.Future[None], None] = {}  # as a task: the waits for durable futures, oldest first
         self._crash: BaseException | None = None
+        self._turns = 0  # as a task: of the loop, before the next entry is looked at; 0 while nobody counts
         self._driving = False  # the handler is at work in our hands
         self._task: asyncio.Task[Any] | None = None
         self._coro: Coroutine[Any, Any, Any] | None = None
@@ -125,7 +131,7 @@ class Attempt:
     def deliver(self) -> Outcome | None:
         """Go on: a notification was appended to the journal."""
         if self._task is not None:
-            self._catch_up()
+            self._stirred()
             return None
         self._driving = True
         try:
@@ -185,7 +191,7 @@ class Attempt:
             if self._task is not None:
                 # Another branch of the handler may wait for what comes next in the journal, while this one never waits
                 # again.
-                asyncio.get_running_loop().call_soon(self._catch_up)
+                self._stirred()
             return recorded, True
         self.host.journaling(self.live, quiet)
         journal.append(issued)
@@ -279,13 +285,12 @@ class Attempt:
     def waiting(self, waiter: asyncio.Future[None]) -> Iterator[None]:
         """Around the wait of a task for a durable future, which completes `waiter`."""
         self._waiters[waiter] = None
-        self._catch_up()
+        self._stirred()
         try:
             yield
         finally:
             del self._waiters[waiter]
-            if self._waiters and not self.over and self._cursor < len(self.journal):
-                waiter.get_loop().call_soon(self._catch_up)  # once this branch has come to its next wait
+            self._stirred()
 
     def _check_in_hand(self) -> None:
         """Raise if the handler is over.
@@ -391,12 +396,26 @@ class Attempt:
                 return
         self._cancels += 1
 
+    def _stirred(self) -> None:
+        """As a task: the handler has done something, or the journal has grown."""
+        if self._turns:
+            self._turns = _CALM
+        elif self._cursor < len(self.journal) and not self.over and self._task is not None:
+            self._turns = _CALM
+            self._task.get_loop().call_soon(self._catch_up)
+
     def _catch_up(self) -> None:
         """As a task: apply recorded notifications for as long as the handler does nothing but wait.
 
-        One wait is ended at a time, and the handler runs on to its next one before the next entry is looked at, as when
-        it is driven by hand. So what it can see at any moment is the same in every attempt.
+        One wait is ended at a time, and all branches of the handler run on to their next waits before the next entry is
+        looked at, as when it is driven by hand. So what it sees at any moment is the same in every attempt, unless it
+        depends on something foreign.
         """
+        self._turns -= 1
+        if self._turns > 0 and not self.over:
+            asyncio.get_running_loop().call_soon(self._catch_up)
+            return
+        self._turns = 0
         journal = self.journal
         while not self.over and self._cursor < len(journal):
             entry = journal[self._cursor]
