@@ -44,6 +44,7 @@ EXAMPLES: dict[str, list[Any]] = {
         Signal(SignalKind.ATTACH, ID, label=LABEL, caller=Caller(OTHER_ID, "Plane", "N14228", 9)),
         Signal(SignalKind.ATTACH, ID, reply_to=ReplyTo("client-2", b"\x07")),
         Signal(SignalKind.RESOLVE, ID, 4, result=b"1"),
+        Signal(SignalKind.RESTART, ID, 1, OTHER_ID, reply_to=ReplyTo("client-2", b"\x08")),
         Signal(SignalKind.RESOLVE, ID, failure=FAILURE, name="approved"),
     ],
     "reply": [

@@ -74,6 +74,11 @@ class SignalKind(Enum):
     KILL = "KILL"
     RESOLVE = "RESOLVE"
     ATTACH = "ATTACH"
+    PAUSE = "PAUSE"
+    RESUME = "RESUME"
+    PURGE = "PURGE"
+    PURGE_JOURNAL = "PURGE_JOURNAL"
+    RESTART = "RESTART"
 
 
 @dataclass(slots=True)
@@ -88,7 +93,7 @@ class Signal:
     failure: Failure | None = None
     label: Label | None = None
     caller: Caller | None = None  # ATTACH: the handler that wants the result
-    reply_to: ReplyTo | None = None  # ATTACH: the client that wants it
+    reply_to: ReplyTo | None = None  # ATTACH: the client that wants it; else the one to be told what came of the signal
     name: str | None = None  # RESOLVE: of the signal; an awakeable has a position instead
 
 
