@@ -1,7 +1,7 @@
 """Invocations as the store has them, for people: a list of them, and all about one. Called by the command line.
 
-Functions raise StoreUnavailable and StoreCorrupt. Nothing that a handler was given or has returned is shown, only its
-size: these pictures end up in terminals and tickets.
+Functions raise StoreUnavailable and StoreCorrupt. Of what a handler was given or has returned only the size is shown,
+of failures the message: these pictures end up in terminals and tickets.
 """
 
 from __future__ import annotations
