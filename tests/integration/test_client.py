@@ -227,8 +227,8 @@ async def test_a_call_times_out_and_is_forgotten(client: Client, responder: Resp
     responder.answer = nothing
     with pytest.raises(TimeoutError):
         await client.service_call(greet, "Ada", timeout=0.05)
-    assert client._replies is not None
-    assert client._replies._expected == {}
+    assert client._exchange._replies is not None
+    assert client._exchange._replies._expected == {}
     responder.answer = responder.echo
     assert await client.service_call(greet, "Bob", timeout=30) == "Bob"
 
