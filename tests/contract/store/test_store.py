@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -346,6 +347,19 @@ async def test_registered_services_are_known_to_all_and_stay(store: Store) -> No
     await store.register([PLANE])
     await store.register([CARRIER])
     assert await store.services() == {"Plane": PLANE, "Carrier": CARRIER}
+
+
+async def test_what_a_service_says_about_itself_and_who_may_reach_it(store: Store) -> None:
+    about = {"public": True, "handlers": {"depart": {"input_schema": {"type": "object", "properties": {}}}}}
+    await store.register([replace(PLANE, about=about), CARRIER])
+    await store.set_public("Plane", False)
+    found = await store.services()
+    assert (found["Plane"].about, found["Plane"].public) == (about | {"public": False}, False)
+    assert found["Carrier"].public
+    await store.register([replace(PLANE, about=about)])
+    assert not (await store.services())["Plane"].public, "what was said by hand outlives a deployment"
+    await store.set_public("Plane", True)
+    assert (await store.services())["Plane"].public
 
 
 async def test_the_newest_registration_of_a_service_has_its_handlers(store: Store) -> None:

@@ -83,13 +83,15 @@ def stranded(service: str) -> bytes:
 class Keys:
     """Full keys of one namespace. Raises ValueError for a namespace or service name that could leave its hash tag."""
 
-    __slots__ = ("_namespace", "_prefixes", "services")
+    __slots__ = ("_namespace", "_prefixes", "public", "services")
 
     def __init__(self, namespace: str) -> None:
         self._namespace = _checked("namespace", namespace)
         self._prefixes: dict[Shard, bytes] = {}
         #: The registry of services, a hash; its own slot.
         self.services = f"{{{namespace}}}:services".encode()
+        #: Which of them callers from outside may reach, where somebody has said so: a hash, name -> 0 or 1.
+        self.public = f"{{{namespace}}}:public".encode()
 
     def prefix(self, shard: Shard) -> bytes:
         """What all keys of the shard begin with; a suffix of any bytes may follow."""

@@ -47,6 +47,7 @@ class MemoryCore:
     def __init__(self) -> None:
         self._shards: dict[Shard, dict[bytes, _Structure]] = {}
         self._services: dict[str, Service] = {}
+        self._public: dict[str, bool] = {}
 
     def take(self, shard: Shard, lease: bytes, owner: str) -> Taken:
         """See `port.Store.take`."""
@@ -98,7 +99,11 @@ class MemoryCore:
 
     def services(self) -> dict[str, Service]:
         """See `port.Store.services`."""
-        return dict(self._services)
+        return {name: registry.with_public(one, self._public.get(name)) for name, one in self._services.items()}
+
+    def set_public(self, service: str, public: bool) -> None:
+        """See `port.Store.set_public`."""
+        self._public[service] = public
 
     def snapshot(self) -> _Snapshot:
         """Everything in the store now, untouched by what comes later."""
@@ -154,6 +159,11 @@ class MemoryStore:
         """See `port.Store.register`."""
         self.core.register(services)
         await asyncio.sleep(0)
+
+    async def set_public(self, service: str, public: bool) -> None:
+        """See `port.Store.set_public`."""
+        await asyncio.sleep(0)
+        self.core.set_public(service, public)
 
     async def services(self) -> dict[str, Service]:
         """See `port.Store.services`."""

@@ -15,7 +15,7 @@ Errors are sorted by what the caller does next:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 #: One change to a shard: (verb, suffix, *arguments). Verbs: HSET HDEL DEL RPUSH LTRIM ZADD ZREM SADD SREM.
@@ -101,6 +101,14 @@ class Service:
     partitions: int
     group: str  # the consumer group that serves it
     handlers: dict[str, str]  # handler name -> "exclusive" | "shared" | "workflow" | "service"
+    about: dict[str, Any] = field(
+        default_factory=dict
+    )  # what `sdk.describing` tells; empty if an older worker wrote it
+
+    @property
+    def public(self) -> bool:
+        """Whether callers from outside may reach it."""
+        return bool(self.about.get("public", True))
 
 
 class Store(Protocol):
@@ -134,6 +142,10 @@ class Store(Protocol):
 
     async def services(self) -> dict[str, Service]:
         """All registered services by name."""
+        ...
+
+    async def set_public(self, service: str, public: bool) -> None:
+        """Say whether callers from outside may reach the service, whatever its workers register."""
         ...
 
     async def aclose(self) -> None:

@@ -85,8 +85,16 @@ class RedisStore:
 
     async def services(self) -> dict[str, Service]:
         """See `port.Store.services`."""
-        fields = _pairs(await self._ask("HGETALL", self._keys.services))
-        return {name.decode(): registry.decode(name.decode(), text) for name, text in fields.items()}
+        replies = await self._reads.exchange([("HGETALL", self._keys.services), ("HGETALL", self._keys.public)])
+        fields, public = (_pairs(_answer(reply, "the registry")) for reply in replies)
+        found = {name.decode(): registry.decode(name.decode(), text) for name, text in fields.items()}
+        said = {name.decode(): value == b"1" for name, value in public.items()}
+        return {name: registry.with_public(one, said.get(name)) for name, one in found.items()}
+
+    async def set_public(self, service: str, public: bool) -> None:
+        """See `port.Store.set_public`."""
+        [reply] = await self._writes.exchange([("HSET", self._keys.public, service, int(public))])
+        _answer(reply, "the registry")
 
     async def settings(self) -> dict[str, str]:
         """What the doctor and the start-up check need to know of the server; `unknown` where it does not say.

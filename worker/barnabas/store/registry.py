@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from barnabas.store.port import RegistryConflict, Service
 
@@ -18,7 +18,13 @@ def encode(service: Service) -> bytes:
 def decode(name: str, text: bytes) -> Service:
     """The service that `encode` wrote. Fields that a newer version added are left out."""
     fields = json.loads(text)
-    return Service(name, fields["kind"], fields["partitions"], fields["group"], fields["handlers"])
+    kind, partitions, group, handlers = (fields[part] for part in ("kind", "partitions", "group", "handlers"))
+    return Service(name, kind, partitions, group, handlers, fields.get("about", {}))
+
+
+def with_public(service: Service, public: bool | None) -> Service:
+    """The service as somebody has set it since; None: as its workers registered it."""
+    return service if public is None else replace(service, about=service.about | {"public": public})
 
 
 def contradicts(standing: Service, wanted: Service) -> bool:

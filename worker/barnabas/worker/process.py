@@ -20,6 +20,7 @@ from barnabas.runtime.limits import Limits
 from barnabas.runtime.shard import ShardEngine
 from barnabas.runtime.tenure import Tenure
 from barnabas.sdk.app import App
+from barnabas.sdk.describing import about_service
 from barnabas.store.port import Service, Shard, Store
 from barnabas.worker.loading import Loader
 from barnabas.worker.member import Member, NotReady, require_topics
@@ -91,6 +92,7 @@ class Worker(Member):
                 counts[self._names.invocations(definition.name)],
                 self._group,
                 {handler.name: handler.kind or "service" for handler in definition.handlers.values()},
+                about_service(definition),
             )
             for definition in self._app.services.values()
         ]
