@@ -13,6 +13,7 @@ from barnabas.runtime import journal as j
 from tests.unit.runtime.attempts import CANCELLED, ID, OTHER, FakeHost, Run, check_replays, signal
 
 OTHER_TEXT = str(InvocationId(OTHER))
+OWN_TEXT = str(InvocationId(ID))
 
 
 async def outcome_of(awaitable: Any) -> Any:
@@ -241,13 +242,17 @@ def test_an_id_of_a_service_that_nobody_knows_fails_the_attempt_even_if_it_is_ca
 @pytest.mark.parametrize(
     ("before", "now", "words"),
     [
-        (lambda ctx: ctx.attach_invocation(OTHER_TEXT), lambda ctx: ctx.attach_invocation(str(InvocationId(ID))), "attach"),
-        (lambda ctx: ctx.cancel_invocation(OTHER_TEXT), lambda ctx: ctx.cancel_invocation(str(InvocationId(ID))), "cancel"),
-        (lambda ctx: ctx.resolve_signal(OTHER_TEXT, "a", 1), lambda ctx: ctx.resolve_signal(OTHER_TEXT, "b", 1), "resolve"),
+        (lambda ctx: ctx.attach_invocation(OTHER_TEXT), lambda ctx: ctx.attach_invocation(OWN_TEXT), "attach"),
+        (lambda ctx: ctx.cancel_invocation(OTHER_TEXT), lambda ctx: ctx.cancel_invocation(OWN_TEXT), "cancel"),
+        (
+            lambda ctx: ctx.resolve_signal(OTHER_TEXT, "a", 1),
+            lambda ctx: ctx.resolve_signal(OWN_TEXT, "a", 1),
+            "resolve",
+        ),
         (lambda ctx: ctx.signal("a"), lambda ctx: ctx.signal("b"), "wait for signal"),
         (lambda ctx: ctx.awakeable(), lambda ctx: ctx.signal("a"), "awakeable"),
     ],
-)  # fmt: skip
+)
 def test_another_target_than_the_recorded_one_is_a_non_determinism_error(before: Any, now: Any, words: str) -> None:
     bodies = [before]
 
