@@ -16,6 +16,12 @@ from tests.simulator.workload import KEYS, OBJECT, Expected, Root, outcome, unpa
 if TYPE_CHECKING:
     from tests.simulator.world import World
 
+#: Hashes of a shard in which nothing may be left.
+EMPTY_IN_THE_END = (
+    keys.LIVE, keys.INPUTS, keys.OUTBOX, keys.SPILL, keys.SPILL_COUNTS, keys.SPILL_RECORDS, keys.PARKED, keys.DEFERRED,
+    keys.HEADS, keys.WAITING, keys.WAITING_INPUTS,
+)  # fmt: skip
+
 
 def check(world: World) -> None:
     """Raises Violation for the first promise that was broken."""
@@ -153,11 +159,13 @@ def _effects(world: World, expected: Expected) -> None:
 def _nothing_left(world: World) -> None:
     """K5: no lock, timer, outbox entry or journal is left in the store, and only what was meant to is a dead letter."""
     for shard in SHARDS:
-        for place in (keys.LIVE, keys.INPUTS, keys.OUTBOX, keys.SPILL, keys.SPILL_COUNTS):
+        for place in EMPTY_IN_THE_END:
             left = world.store.read(shard, ("HGETALL", place))
             if left:
                 raise Violation("K5", f"{shard}: {place.decode()} still has {list(left)[:3]}")
-        if world.store.read(shard, ("ZRANGE", keys.TIMERS, 0, -1)):
+        if world.store.read(shard, ("ZRANGE", keys.TIMERS, 0, -1)) or world.store.read(
+            shard, ("ZRANGE", keys.DUE, 0, -1)
+        ):
             raise Violation("K5", f"{shard}: timers are left")
         _no_journals(world, shard)
     for record in world.log.partitions[NAMES.dead_letters, 0]:

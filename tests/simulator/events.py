@@ -95,7 +95,7 @@ def fetch(world: World) -> bool:
     reading.offset = records[-1].offset + 1
     batch = Batch(*place, reading.epoch, records)
     world.say(f"{member.name}: fetches {place[0]}[{place[1]}] {[record.offset for record in records]}")
-    if NAMES.service_of(place[0])[1] == "signals":  # type: ignore[index]
+    if not member.places.of(*place).is_intake:  # type: ignore[union-attr]
         member.signals.append(batch)
     else:
         member.told.append(("batch", batch))

@@ -34,11 +34,10 @@ def crash_midway(world: World) -> bool:
 def freeze(world: World) -> bool:
     """A worker stops for a while and knows nothing of it (F9)."""
     member = world.some(world.awake)
-    if member is None or len(world.awake) == 1:
+    if member is None or not (others := [one for one in world.awake if one.kind == member.kind and one is not member]):
         return False
     world.say(f"FAULT {member.name} is frozen")
     member.frozen = True
-    others = world.awake
     for shard, owner in list(world.assigned.items()):
         if owner is member and world.random.random() < 0.6:
             world.assign(shard, world.random.choice(others))
@@ -48,7 +47,8 @@ def freeze(world: World) -> bool:
 def rebalance(world: World) -> bool:
     """The group moves a shard, or takes it away and gives it back (F12, F13, F58)."""
     shard = world.random.choice(list(world.assigned))
-    member = world.random.choice(world.members)
+    kind = world.assigned[shard].kind
+    member = world.random.choice([one for one in world.members if one.kind == kind])
     world.say(f"FAULT the group gives {shard} to {member.name}")
     world.assign(shard, member)
     return True

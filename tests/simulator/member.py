@@ -7,21 +7,21 @@ to a producer session, steps to be run.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from barnabas.contract.records import Invocation
-from barnabas.log.port import Batch, OutRecord, Record, UndeliverableError
+from barnabas.log.port import Batch, OutRecord, UndeliverableError
 from barnabas.runtime import effects as fx
-from barnabas.runtime.intake import unpack_spilled
+from barnabas.runtime.engine import Engine
 from barnabas.runtime.live import Step
-from barnabas.runtime.recovery import QUESTIONS
 from barnabas.runtime.shard import ShardEngine
 from barnabas.runtime.tenure import State, Tenure
-from barnabas.store import keys
 from barnabas.store.port import Query, Shard, StoreUnavailable
+from barnabas.worker.places import Places
 from tests.simulator.faces import Place
+from tests.simulator.places import PLACES, WORKER
+from tests.simulator.reading import Reads, SchedulerReads, WorkerReads
 
 if TYPE_CHECKING:
     from tests.simulator.world import World
@@ -58,10 +58,10 @@ class Reading:
 class Session:
     """An idempotent producer session: per partition, a gapless prefix of what it was given is in the log."""
 
-    queues: dict[Place, deque[tuple[OutRecord, ShardEngine, int]]] = field(default_factory=dict)
-    written: deque[tuple[ShardEngine, int]] = field(default_factory=deque)
+    queues: dict[Place, deque[tuple[OutRecord, Engine, int]]] = field(default_factory=dict)
+    written: deque[tuple[Engine, int]] = field(default_factory=deque)
 
-    def give(self, engine: ShardEngine, entries: list[tuple[int, OutRecord]]) -> None:
+    def give(self, engine: Engine, entries: list[tuple[int, OutRecord]]) -> None:
         for number, record in entries:
             self.queues.setdefault((record.topic, record.partition), deque()).append((record, engine, number))
 
@@ -70,11 +70,14 @@ class Session:
 
 
 class Member:
-    """One process, a member of the group. A restart makes another one."""
+    """One process, a member of its group: the workers, or the schedulers. A restart makes another one."""
 
-    def __init__(self, world: World, name: str) -> None:
+    def __init__(self, world: World, name: str, kind: str) -> None:
         self.world = world
         self.name = name
+        self.kind = kind
+        self.places: Places = PLACES[kind]
+        self.reads: Reads = WorkerReads(self) if kind == WORKER else SchedulerReads(self)
         self.frozen = False
         self.gone = False
         self.tenures: dict[Shard, Tenure] = {}
@@ -88,8 +91,6 @@ class Member:
         self.holding = False
         self._in_turn = False
         self._last_tidy = 0
-        self._states_under_way: dict[ShardEngine, int] = {}
-        self._lookups: dict[ShardEngine, deque[tuple[Any, Any]]] = {}
 
     # -- turns (worker/driver.py)
 
@@ -114,7 +115,7 @@ class Member:
             tenure.on_tick(now)
         for shard, tenure in list(self.tenures.items()):
             self._execute(shard, tenure)
-            if tenure.engine not in self._states_under_way:
+            if not self.reads.holds_back(tenure.engine):
                 tenure.gather(now)
                 self._execute(shard, tenure)
         self.world.rules.adjust(self)
@@ -125,27 +126,20 @@ class Member:
             engine.now = self.world.now
 
     def _take_in(self, batch: Batch, now: int) -> None:
-        service, kind = self.world.names.service_of(batch.topic) or ("", "")
-        tenure = self.tenures.get(Shard(service, batch.partition))
+        place = self.places.of(batch.topic, batch.partition)
+        assert place is not None
+        tenure = self.tenures.get(place.shard)
         if tenure is None or not tenure.takes_in(batch.epoch):
             return
-        if kind == "signals":
+        if not place.is_intake:
             tenure.on_signals(batch.epoch, batch.records, now)
             return
-        engine, intake = tenure.engine, tenure.intake
-        assert engine is not None
-        assert intake is not None
-        engine.now = now
-        decoded = intake.read(batch.records)
-        if engine.lanes.spilled or engine in self._lookups:
-            waiting = self._lookups.get(engine)
-            if waiting is not None:
-                waiting.append((intake, decoded))
-            else:
-                self._lookups[engine] = deque([(intake, decoded)])
-                self._look_up(engine)
-        else:
-            intake.on_invocations(decoded)
+        assert tenure.engine is not None
+        if self.reads.holds_back(tenure.engine):
+            self.inbox.append(batch)
+            return
+        tenure.engine.now = now
+        self.reads.take_in(tenure, batch.records)
 
     def next_due(self) -> int | None:
         due = [at for tenure in self.tenures.values() if (at := tenure.next_due()) is not None]
@@ -164,7 +158,7 @@ class Member:
             tenure.end()
             self._execute(shard, tenure)
 
-    def _abandon(self, engine: ShardEngine | None) -> None:
+    def _abandon(self, engine: Engine | None) -> None:
         self.steps = [(owner, step) for owner, step in self.steps if owner is not engine]
 
     # -- effects
@@ -188,25 +182,23 @@ class Member:
             case fx.SendCommit(commit):
                 self._commit(tenure, commit)
             case fx.StartStep(step):
-                assert engine is not None
+                assert isinstance(engine, ShardEngine)
                 self.steps.append((engine, step))
             case fx.Take(lease):
                 self._take(tenure, lease)
-            case fx.Load(lease):
-                self._load(tenure, lease)
+            case fx.Load(lease, questions):
+                self._load(tenure, lease, questions)
             case fx.ReadFrom(invocations, signals, epoch):
-                names = self.world.names
-                self.reading[names.invocations(shard.service), shard.partition] = Reading(epoch, invocations or 0)
-                self.reading[names.signals(shard.service), shard.partition] = Reading(epoch, signals or 0)
+                self.reading[self.places.intake(shard), shard.partition] = Reading(epoch, invocations or 0)
+                if (topic := self.places.signals(shard)) is not None:
+                    self.reading[topic, shard.partition] = Reading(epoch, signals or 0)
             case fx.StopReading():
-                names = self.world.names
-                self.reading.pop((names.invocations(shard.service), shard.partition), None)
-                self.reading.pop((names.signals(shard.service), shard.partition), None)
-            case _:
-                assert engine is not None
-                self._ask(tenure, engine, effect)
+                self.reading.pop((self.places.intake(shard), shard.partition), None)
+                self.reading.pop((self.places.signals(shard) or "", shard.partition), None)
+            case fx.Read():
+                self.reads.ask(tenure, effect)
 
-    def _send(
+    def send(
         self,
         what: str,
         parts: list[Callable[[], Any]],
@@ -218,7 +210,7 @@ class Member:
 
     def _commit(self, tenure: Tenure, commit: Any) -> None:
         world = self.world
-        self._send(
+        self.send(
             f"{'commit' if commit.ops else 'check'} {commit.shard}#{commit.number}",
             [lambda: world.store.commit(commit)],
             lambda results: self._committed(tenure, commit, results[0]),
@@ -234,96 +226,26 @@ class Member:
 
     def _take(self, tenure: Tenure, lease: bytes) -> None:
         world = self.world
-        self._send(
+        self.send(
             f"take {tenure.shard}",
             [lambda: world.store.take(tenure.shard, lease, self.name)],
             lambda results: tenure.on_taken(lease, results[0], world.now),
             lambda: tenure.on_store_unavailable(lease, world.now),
         )
 
-    def _load(self, tenure: Tenure, lease: bytes) -> None:
+    def _load(self, tenure: Tenure, lease: bytes, asked: Sequence[Query]) -> None:
         world = self.world
         store, shard = world.store, tenure.shard
-        cut = len(QUESTIONS) if world.random.random() < 0.8 else world.random.randrange(1, len(QUESTIONS))
+        cut = len(asked) if world.random.random() < 0.8 else world.random.randrange(1, len(asked))
 
-        def part(questions: list[Any]) -> Callable[[], Any]:
+        def part(questions: Sequence[Query]) -> Callable[[], Any]:
             return lambda: [store.read(shard, question) for question in questions]
 
         def answer(results: list[list[Any]]) -> None:
             tenure.on_loaded(lease, [one for result in results for one in result], world.now)
 
-        parts = [part(QUESTIONS[:cut])] + ([part(QUESTIONS[cut:])] if cut < len(QUESTIONS) else [])
-        self._send(f"load {shard}", parts, answer, lambda: tenure.on_store_unavailable(lease, world.now))
-
-    # -- reads (worker/loading.py)
-
-    def _ask(self, tenure: Tenure, engine: ShardEngine, effect: Any) -> None:
-        store, shard, intake = self.world.store, engine.shard, tenure.intake
-        match effect:
-            case fx.LoadStates(names):
-                self._states_under_way[engine] = self._states_under_way.get(engine, 0) + 1
-                queries: list[Query] = [("HGETALL", keys.state(name)) for name in names]
-            case fx.LoadInvocation(live):
-                queries = [("HGET", keys.INPUTS, live.id), ("LRANGE", keys.journal(live.id), 0, -1)]
-            case fx.Refill(key, count):
-                queries = [("LRANGE", keys.spilled(key), 0, count - 1)]
-
-        def answer(results: list[Any]) -> None:
-            if engine.closed:
-                self._states_under_way.pop(engine, None)
-            elif isinstance(effect, fx.LoadStates):
-                left = self._states_under_way[engine] - 1
-                if left:
-                    self._states_under_way[engine] = left
-                else:
-                    del self._states_under_way[engine]
-                engine.on_states(dict(zip(effect.keys, results[0], strict=True)))
-            elif isinstance(effect, fx.LoadInvocation):
-                engine.on_invocation_loaded(effect.live, results[0][0], results[0][1])
-            else:
-                place = (self.world.names.invocations(shard.service), shard.partition)
-                entries = [unpack_spilled(packed) for packed in results[0][0]]
-                assert intake is not None
-                intake.on_refilled(
-                    effect.key,
-                    [one if one.stored else one._replace(record=self._record(place, one.offset)) for one in entries],
-                )
-
-        def lost() -> None:
-            if engine.closed:
-                self._states_under_way.pop(engine, None)
-            else:
-                self._send(what, [part], answer, lost)
-
-        def part() -> Any:
-            return [store.read(shard, query) for query in queries]
-
-        what = f"{type(effect).__name__} {shard}"
-        self._send(what, [part], answer, lost)
-
-    def _record(self, place: Place, offset: int) -> Record | None:
-        found = self.world.log.read(place, offset, 1)
-        return found[0] if found and found[0].offset == offset else None
-
-    def _look_up(self, engine: ShardEngine) -> None:
-        waiting = self._lookups[engine]
-        store, shard = self.world.store, engine.shard
-        if not waiting or engine.closed:
-            del self._lookups[engine]
-            return
-        intake, decoded = waiting[0]
-        ids = [invocation.id for _, invocation in decoded if isinstance(invocation, Invocation)]
-
-        def answer(results: list[Any]) -> None:
-            waiting.popleft()
-            if not engine.closed:
-                intake.on_invocations(
-                    decoded, {id_ for id_, value in zip(ids, results[0], strict=True) if value is not None}
-                )
-            self._look_up(engine)
-
-        part = (lambda: store.read(shard, ("HMGET", keys.SPILL, *ids))) if ids else list
-        self._send(f"look up {shard}", [part], answer, lambda: self._look_up(engine))
+        parts = [part(asked[:cut])] + ([part(asked[cut:])] if cut < len(asked) else [])
+        self.send(f"load {shard}", parts, answer, lambda: tenure.on_store_unavailable(lease, world.now))
 
     # -- steps (worker/steps.py)
 
@@ -352,7 +274,7 @@ class Member:
             if not engine.closed:
                 engine.on_delivered([number])
 
-    def on_session_over(self, undeliverable: list[tuple[ShardEngine, int, UndeliverableError]]) -> None:
+    def on_session_over(self, undeliverable: list[tuple[Engine, int, UndeliverableError]]) -> None:
         self.look_at_clock()
         for engine, number, why in undeliverable:
             if not engine.closed:
@@ -366,13 +288,14 @@ class Member:
 
     # -- looking at it
 
-    def engines(self) -> Iterator[ShardEngine]:
+    def engines(self) -> Iterator[Engine]:
         return (tenure.engine for tenure in self.tenures.values() if tenure.engine is not None)
 
     def may_read(self, place: Place) -> bool:
         """Whether the consumers fetch from there now (worker/pressure.py)."""
-        service, kind = self.world.names.service_of(place[0]) or ("", "")
-        if kind == "signals":
+        known = self.places.of(*place)
+        assert known is not None
+        if not known.is_intake:
             return True
-        tenure = self.tenures.get(Shard(service, place[1]))
+        tenure = self.tenures.get(known.shard)
         return not self.holding and tenure is not None and tenure.state is State.ACTIVE

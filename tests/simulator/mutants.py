@@ -14,6 +14,7 @@ from typing import Any
 from barnabas.contract.records import Failure, Label
 from barnabas.runtime import effects as fx
 from barnabas.runtime.attempt import Attempt
+from barnabas.runtime.hosting import Hosting
 from barnabas.runtime.live import Step
 from barnabas.runtime.marks import Marks, Verdict
 from barnabas.runtime.ring import Ring
@@ -142,14 +143,14 @@ def _r11() -> list[Patch]:
 
 
 def _r12_step() -> list[Patch]:
-    def at_once(self: ShardEngine, step: Step) -> None:
+    def at_once(self: Hosting, step: Step) -> None:
         live = step.live
         live.steps = live.steps or {}
         if step.position not in live.steps:
             live.steps[step.position] = step
             self.stepping.run(step)
 
-    return [(ShardEngine, "start_step", at_once)]
+    return [(Hosting, "start_step", at_once)]
 
 
 def _r12_answer() -> list[Patch]:
@@ -175,7 +176,7 @@ def _r14() -> list[Patch]:
 def _r15() -> list[Patch]:
     def outage_is_failure(self: Tenure, commit: Commit, outcome: Any, now: int) -> None:
         """An outage counts against the work that met it, until it is given up."""
-        if isinstance(outcome, StoreUnavailable) and commit is self._flight and self.engine is not None:
+        if isinstance(outcome, StoreUnavailable) and commit is self._flight and isinstance(self.engine, ShardEngine):
             for live in list(self.engine.live.values()):
                 live.attempts += 24
                 if live.attempts >= 70 and live.attempt is not None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from barnabas.contract.topics import TopicNames
+from barnabas.runtime.scheduling.scheduler import FAMILY
+from barnabas.scheduler.places import DelayPlaces
 from barnabas.store.port import Service, Shard
+from barnabas.worker.places import Places, ServicePlaces
 from tests.simulator import workload
 from tests.simulator.workload import OBJECT, SERVICE
 
@@ -15,5 +18,10 @@ SERVICES = {
     SERVICE: Service(SERVICE, "service", PARTITIONS, "sim.workers", {"serve": "service"}),
 }
 HANDLERS = {OBJECT: workload.obj.handlers, SERVICE: workload.svc.handlers}
-SHARDS = [Shard(service, partition) for service in SERVICES for partition in range(PARTITIONS)]
+#: The two groups, and the topics of their shards.
+WORKER, SCHEDULER = "worker", "scheduler"
+PLACES: dict[str, Places] = {WORKER: ServicePlaces(NAMES), SCHEDULER: DelayPlaces(NAMES)}
+SERVICE_SHARDS = [Shard(service, partition) for service in SERVICES for partition in range(PARTITIONS)]
+DELAY_SHARDS = [Shard(FAMILY, partition) for partition in range(PARTITIONS)]
+SHARDS = SERVICE_SHARDS + DELAY_SHARDS
 CLIENT = "client"

@@ -24,6 +24,7 @@ class Profile:
     rate: float = 0.05
     events: int = 220  # with faults; then everything is let run to its end
     members: int = 2
+    schedulers: int = 0  # none where nothing is delayed
     mix: Mix = field(default_factory=lambda: Mix(PROGRAMS))
     limits: dict[str, int] = field(default_factory=dict)  # besides those drawn by lot
     max_active: int = 3  # attempts and steps at work before a member holds back

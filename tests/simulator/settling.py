@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from barnabas.runtime import sealing
+from barnabas.runtime.shard import ShardEngine
 from barnabas.runtime.tenure import CHECK_MS, State, Tenure
 from tests.simulator import events
 from tests.simulator.faces import Violation
@@ -83,9 +83,9 @@ def is_quiet(world: World) -> bool:
 
 def _is_done(tenure: Tenure) -> bool:
     engine = tenure.engine
-    if tenure.state is not State.ACTIVE or engine is None or engine.live or engine.lanes.spilled:
+    if tenure.state is not State.ACTIVE or engine is None or not tenure.is_quiet() or engine.is_worthwhile():
         return False
-    return tenure.is_quiet() and not sealing.is_worthwhile(engine)
+    return not isinstance(engine, ShardEngine) or not (engine.live or engine.lanes.spilled or len(engine.parked))
 
 
 def describe(world: World) -> str:
@@ -96,7 +96,7 @@ def describe(world: World) -> str:
         if tenure is None or not _is_done(tenure):
             engine = tenure.engine if tenure is not None else None
             what = "no tenure" if tenure is None else tenure.state.value
-            if engine is not None:
+            if isinstance(engine, ShardEngine):
                 live = [f"{one.handler} {one.status} {one.journal[-3:]}" for one in list(engine.live.values())[:3]]
                 what += f", live {live}, outbox {len(engine.outbox)}, spilled {engine.lanes.spilled}"
             parts.append(f"{shard} of {member.name}: {what}")

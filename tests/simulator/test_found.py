@@ -7,6 +7,7 @@ from barnabas.contract.ids import InvocationId, idempotent_id
 from barnabas.contract.records import Invocation
 from barnabas.log.port import Record
 from barnabas.runtime import effects as fx
+from barnabas.runtime.intake import Intake
 from barnabas.runtime.recovery import QUESTIONS
 from barnabas.runtime.tenure import State, Tenure
 from barnabas.store.memory import MemoryCore
@@ -30,7 +31,7 @@ def with_an_unanswered_commit() -> Tenure:
     tenure.on_taken(tenure.lease, core.take(shard, tenure.lease, "w"), NOW)
     tenure.on_loaded(tenure.lease, [core.read(shard, question) for question in QUESTIONS], NOW)
     invocation = Invocation(id_, SERVICE, "serve", None, pack(["one", [["sleep", 100]]]))
-    assert tenure.intake is not None
+    assert isinstance(tenure.intake, Intake)
     tenure.intake.on_invocations(tenure.intake.read([Record(0, NOW, b"", codec.encode_invocation(invocation), None)]))
     tenure.gather(NOW)
     [sent] = [effect for effect in tenure.drain() if isinstance(effect, fx.SendCommit)]

@@ -17,13 +17,26 @@ from barnabas.runtime import marks
 from barnabas.runtime.directory import Directory
 from barnabas.runtime.intake import Intake
 from barnabas.runtime.limits import Limits
+from barnabas.runtime.scheduling.intake import DelayIntake
+from barnabas.runtime.scheduling.scheduler import FAMILY, Scheduler
+from barnabas.runtime.scheduling.storing import QUESTIONS
 from barnabas.runtime.shard import ShardEngine
 from barnabas.runtime.tenure import Tenure
 from barnabas.store.port import Shard
 from tests.simulator import checks, events, faults, settling, workload
 from tests.simulator.faces import Log, Violation, WatchedStore
 from tests.simulator.member import Member, Request, Session
-from tests.simulator.places import HANDLERS, NAMES, PARTITIONS, SERVICES, SHARDS, TOPIC_ID
+from tests.simulator.places import (
+    DELAY_SHARDS,
+    HANDLERS,
+    NAMES,
+    PARTITIONS,
+    SCHEDULER,
+    SERVICE_SHARDS,
+    SERVICES,
+    TOPIC_ID,
+    WORKER,
+)
 from tests.simulator.profiles import Profile
 from tests.simulator.workload import scene
 
@@ -36,7 +49,7 @@ class DriverRules:
 
     def adjust(self, member: Member) -> None:
         """Hold back new work by what is at work (R11)."""
-        active = sum(self.load(engine) for engine in member.engines())
+        active = sum(self.load(engine) for engine in member.engines() if isinstance(engine, ShardEngine))
         member.holding = active * (2 if member.holding else 1) >= self._max_active
 
     def load(self, engine: ShardEngine) -> int:
@@ -78,13 +91,15 @@ class World:
         self.store = WatchedStore()
         for topic, partitions in (
             *((name(service), PARTITIONS) for service in SERVICES for name in (NAMES.invocations, NAMES.signals)),
+            (NAMES.delays, PARTITIONS),
             (NAMES.replies, 1),
             (NAMES.dead_letters, 1),
         ):
             self.log.create(topic, partitions)
-        self.directory = Directory(NAMES, SERVICES, 1, 1)
+        self.directory = Directory(NAMES, SERVICES, 1, 1, PARTITIONS)
         self.rules = DriverRules(profile.max_active)
         self.limits = self._draw_limits()
+        self.window = self.random.choice((1, 2, 5_000))  # waiting invocations in a scheduler's memory
 
         self.roots = [root for root in workload.roots_of(seed, profile.mix) if root.number not in without_roots]
         self.to_produce = deque(self.roots)
@@ -150,11 +165,17 @@ class World:
             engine = ShardEngine(shard, HANDLERS[shard.service], self.directory, self.limits)
             return engine, Intake(engine, TOPIC_ID, PARTITIONS)
 
+        def make_scheduler() -> tuple[Scheduler, DelayIntake]:
+            scheduler = Scheduler(shard, self.directory, PARTITIONS, self.window)
+            return scheduler, DelayIntake(scheduler)
+
+        if shard.service == FAMILY:
+            return Tenure(shard, make_scheduler, self.random, self.now, QUESTIONS)
         return Tenure(shard, make_engine, self.random, self.now)
 
-    def start_member(self) -> Member:
+    def start_member(self, kind: str) -> Member:
         self._names += 1
-        member = Member(self, f"w{self._names}")
+        member = Member(self, f"{kind[0]}{self._names}", kind)
         self.members.append(member)
         return member
 
@@ -174,7 +195,7 @@ class World:
 
     def revoke(self, member: Member, shard: Shard) -> None:
         """The member's consumer learns that the shard is another's: it fetches no more, and says so."""
-        member.reading.pop((NAMES.invocations(shard.service), shard.partition), None)
+        member.reading.pop((member.places.intake(shard), shard.partition), None)
         member.told.append(("revoked", shard))
 
     def crash(self, member: Member) -> None:
@@ -186,8 +207,8 @@ class World:
         self.drop_requests(member, told=False)
         self.steps_done = [(owner, tell) for owner, tell in self.steps_done if owner is not member]
         self.news = [(one, shard) for one, shard in self.news if one is not member]
-        heir = self.start_member()
-        others = [one for one in self.members if one is not heir]
+        heir = self.start_member(member.kind)
+        others = [one for one in self.members if one is not heir and one.kind == member.kind]
         for shard, owner in list(self.assigned.items()):
             if owner is member:
                 self.assign(shard, self.random.choice(others) if others and self.random.random() < 0.3 else heir)
@@ -224,10 +245,12 @@ class World:
         return self
 
     def _run(self) -> None:
-        for _ in range(self.profile.members):
-            self.start_member()
-        for shard in SHARDS:
-            self.assign(shard, self.random.choice(self.members))
+        for group_kind, count, shards in (
+            (WORKER, self.profile.members, SERVICE_SHARDS), (SCHEDULER, self.profile.schedulers, DELAY_SHARDS)
+        ):  # fmt: skip
+            group = [self.start_member(group_kind) for _ in range(count)]
+            for shard in shards if group else ():
+                self.assign(shard, self.random.choice(group))
         self.photographs.append(self.store.photograph())
         kinds, weights = zip(*events.EVENTS.items(), strict=True)
         drawn = iter(self.random.choices(kinds, weights, k=self.events * 4))
