@@ -39,7 +39,7 @@ class DelayIntake:
 
     def ids_to_look_up(self, batch: Decoded) -> list[bytes]:
         """Ids of which the store has to say whether they wait there; none while all that wait are in memory."""
-        if self._engine.window.horizon is None:
+        if self._engine.window.horizon is None and not self._engine.stranded.services:
             return []
         return list({_id(content): None for _, content in batch if not isinstance(content, PoisonRecord)})
 

@@ -24,27 +24,22 @@ class Stranded:
 
     def __init__(self, engine: Scheduler) -> None:
         self._engine = engine
-        self._services: dict[
-            str, int
-        ] = {}  # with the commit that holds the latest one that was stranded, or taken back
+        self.services: dict[str, int] = {}  # with the commit that holds the latest one that was stranded, or taken back
         self._changed: dict[str, bool] = {}
         self._reading: set[str] = set()
-
-    def __contains__(self, service: object) -> bool:
-        return service in self._services
 
     def must_hold(self, waiting: Waiting) -> bool:
         """Whether it cannot go now: nobody knows its service, or others of the service must go before."""
         return not waiting.freed and (
-            waiting.service in self._services or waiting.service not in self._engine.directory.services
+            waiting.service in self.services or waiting.service not in self._engine.directory.services
         )
 
     def hold(self, waiting: Waiting) -> None:
         """Let it wait for its service."""
         engine = self._engine
-        if waiting.service not in self._services:
+        if waiting.service not in self.services:
             self._changed[waiting.service] = True
-        self._services[waiting.service] = engine.next_commit
+        self.services[waiting.service] = engine.next_commit
         engine.change(waiting)
         engine.window.move(waiting, stranded=True)
         engine.counts["stranded"] += 1
@@ -52,7 +47,7 @@ class Stranded:
     def ask(self) -> None:
         """Have those read whose services are there now, when the store has what was done before."""
         engine = self._engine
-        for service, commit in self._services.items():
+        for service, commit in self.services.items():
             if service in engine.directory.services and service not in self._reading and commit <= engine.number:
                 self._reading.add(service)
                 engine.effects.append(ReadStranded(engine.window.asked(engine.number), service, PAGE))
@@ -66,11 +61,11 @@ class Stranded:
             if engine.window.is_gone(one) or not waiting.stranded:
                 continue
             waiting.freed = True
-            self._services[service] = engine.next_commit
+            self.services[service] = engine.next_commit
             engine.change(waiting)
             engine.window.move(waiting, stranded=False)
-        if not read and self._services.get(service, seen + 1) <= seen:
-            del self._services[service]
+        if not read and self.services.get(service, seen + 1) <= seen:
+            del self.services[service]
             self._changed[service] = False
 
     @property
@@ -85,4 +80,4 @@ class Stranded:
 
     def restore(self, services: set[bytes]) -> None:
         """Take the services as the store has them."""
-        self._services = {service.decode(): 0 for service in services}
+        self.services = {service.decode(): 0 for service in services}
