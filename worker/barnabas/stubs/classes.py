@@ -57,7 +57,7 @@ def source_of(cls: type, name: str, expressions: Expressions) -> str:
         return _model(cls, name, expressions)
     if dataclasses.is_dataclass(cls):
         return _dataclass(cls, name, expressions)
-    if typing.is_typeddict(cls):
+    if typing_extensions.is_typeddict(cls):
         return _typed_dict(cls, name, expressions)
     return _named_tuple(cls, name, expressions)
 
@@ -101,7 +101,7 @@ def _model(cls: type[pydantic.BaseModel], name: str, expressions: Expressions) -
     if serializers.field_serializers or serializers.model_serializers or serializers.computed_fields:
         lines.append("# The app writes some fields by code of its own, which is not here.")
     for field_name, field in cls.model_fields.items():
-        lines += _model_field(_of_info(field_name, field), expressions)
+        lines += _model_field(_of_info(field_name, field, _by_name(cls)), expressions)
     return _class(name, "pydantic.BaseModel", cls, lines)
 
 
@@ -112,13 +112,21 @@ def _config(config: dict[str, Any]) -> list[str]:
     return [f"model_config = pydantic.ConfigDict({', '.join(f'{key}={value!r}' for key, value in plain.items())})"]
 
 
-def _of_info(name: str, field: FieldInfo) -> _Field:
-    aliases = {
-        "alias": field.alias,
-        "validation_alias": field.validation_alias if field.validation_alias != field.alias else None,
-        "serialization_alias": field.serialization_alias if field.serialization_alias != field.alias else None,
-    }
-    options = tuple(f"{key}={value!r}" for key, value in aliases.items() if isinstance(value, str))
+def _by_name(cls: type[pydantic.BaseModel]) -> bool:
+    """Whether instances are made with the fields' own names where there are aliases."""
+    return bool(cls.model_config.get("populate_by_name") or cls.model_config.get("validate_by_name"))
+
+
+def _aliases(by_name: bool, reading: object, writing: object) -> tuple[str, ...]:
+    """The options for a field's aliases. Type checkers take `alias` for the parameter's name, and no other option."""
+    if not by_name and isinstance(reading, str) and reading == writing:
+        return (f"alias={reading!r}",)
+    both = {"validation_alias": reading, "serialization_alias": writing}
+    return tuple(f"{option}={alias!r}" for option, alias in both.items() if isinstance(alias, str))
+
+
+def _of_info(name: str, field: FieldInfo, by_name: bool) -> _Field:
+    options = _aliases(by_name, field.validation_alias, field.serialization_alias)
     default = field.default
     if field.default_factory in (list, dict):
         default = field.default_factory()
@@ -134,10 +142,12 @@ def _struct(cls: Any, name: str, expressions: Expressions) -> str:
     config = cls.__struct_config__
     if config.tag is not None:
         tag_type = typing.Literal.__getitem__(config.tag)
-        alias = f"alias={config.tag_field!r}"
-        fields.append(_Field("struct_tag", tag_type, config.tag, options=(alias,)))
+        fields.append(
+            _Field("struct_tag", tag_type, config.tag, options=_aliases(True, config.tag_field, config.tag_field))
+        )
     for field in msgspec.structs.fields(cls):
-        options = (f"alias={field.encode_name!r}",) if field.encode_name != field.name else ()
+        alias = field.encode_name if field.encode_name != field.name else None
+        options = _aliases(True, alias, alias)
         default = PydanticUndefined if field.default is msgspec.NODEFAULT else field.default
         factory = None if field.default_factory is msgspec.NODEFAULT else field.default_factory
         if factory in (list, dict):
@@ -231,7 +241,8 @@ def _comments(expressions: Expressions) -> list[str]:
 
 
 def _class(name: str, base: str, cls: type, lines: list[str]) -> str:
-    body = [*docstring(_own_doc(cls)), *lines]
+    doc = docstring(_own_doc(cls))
+    body = [*doc, *([""] if doc and lines else []), *lines]
     if not [line for line in body if not line.startswith("#")]:
         body.append("pass")
     return f"class {name}{f'({base})' if base else ''}:\n" + "\n".join(f"    {line}" if line else "" for line in body)
@@ -239,8 +250,8 @@ def _class(name: str, base: str, cls: type, lines: list[str]) -> str:
 
 def _own_doc(cls: type) -> str | None:
     doc = cls.__dict__.get("__doc__")
-    if not isinstance(doc, str) or (dataclasses.is_dataclass(cls) and doc.startswith(f"{cls.__name__}(")):
-        return None  # what dataclasses writes by itself
+    if not isinstance(doc, str) or doc.startswith(f"{cls.__name__}("):
+        return None  # what dataclasses and named tuples write by themselves
     return inspect.cleandoc(doc)
 
 

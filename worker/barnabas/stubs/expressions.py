@@ -18,6 +18,7 @@ import typing
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import pydantic
+import typing_extensions
 
 from barnabas.sdk.annotations import marks
 from barnabas.sdk.avro import AvroSerde
@@ -55,6 +56,7 @@ class Expressions:
     def __init__(self, classes: ClassNames, prefix: str = "") -> None:
         """`prefix` stands before the names of the app's classes."""
         self.imports: set[str] = set()
+        self.constants: dict[str, str] = {}  # expressions that are too long to repeat, and their names
         self._classes = classes
         self._prefix = prefix
         self._notes: list[str] = []
@@ -116,9 +118,14 @@ class Expressions:
 
     def with_avro(self, base: Any, serde: AvroSerde[Any]) -> str:
         """A type whose values travel as Avro."""
-        self.imports.update({"from typing import Annotated", "from barnabas.serde import AvroSerde"})
+        if get_origin(base) is Annotated:
+            base = get_args(base)[0]
+        self.imports.update(
+            {"from typing import Annotated", "from typing import Any", "from barnabas.serde import AvroSerde"}
+        )
         model = "" if serde.model is None else f", {self.of(serde.model)}"
-        return f"Annotated[{self.of(base)}, AvroSerde({serde.schema!r}{model})]"
+        made = f"AvroSerde({serde.schema!r}{model})"
+        return f"Annotated[{self.of(base)}, {self.constants.setdefault(made, f'avro{len(self.constants) + 1}')}]"
 
     def _literal(self, annotation: Any) -> str:
         values = [self.value(value) for value in get_args(annotation)]
@@ -189,7 +196,7 @@ def is_recreated(cls: Any) -> bool:
     return (
         issubclass(cls, pydantic.BaseModel)
         or dataclasses.is_dataclass(cls)
-        or typing.is_typeddict(cls)
+        or typing_extensions.is_typeddict(cls)
         or (issubclass(cls, tuple) and hasattr(cls, "_fields"))
     )
 

@@ -73,6 +73,8 @@ def _models(needed: list[type], classes: ClassNames) -> str:
 
 def _services(sources: list[ServiceSource], expressions: Expressions) -> str:
     body = [source.source() for source in sources]
+    constants = "\n".join(f"{name}: AvroSerde[Any] = {made}" for made, name in expressions.constants.items())
+    body = [constants, *body] if constants else body
     imports = {*expressions.imports, "from typing import Protocol", "import barnabas"}
     if any("models." in part for part in body):
         imports.add("from . import models")
