@@ -14,9 +14,9 @@ of that handler is a task from its beginning.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from barnabas.runtime import journal as j
@@ -28,7 +28,7 @@ from barnabas.runtime.host import Host as Host
 from barnabas.runtime.host import Outcome as Outcome
 from barnabas.runtime.host import Replaced as Replaced
 from barnabas.runtime.outside import Outside
-from barnabas.runtime.tasks import NeedsTask, Rest, close, finish
+from barnabas.runtime.tasks import Branches, NeedsTask, Rest, close, finish
 from barnabas.runtime.tasks import TaskProbe as TaskProbe
 from barnabas.sdk.current import current
 from barnabas.sdk.errors import (
@@ -47,10 +47,6 @@ if TYPE_CHECKING:
 
 #: Stands for the handler's own, which leads back to the attempt, once the handler is over: no cycle is left to collect.
 _NO_CONTEXT = contextvars.Context()
-
-#: Turns of the loop without anything done by a handler that is a task, after which all its branches count as waiting.
-#: A branch that goes on when another ends (`gather`, a task group) takes two.
-_CALM = 5
 
 #: Makes the context that the handler is given.
 ContextFactory = Callable[["Attempt"], Any]
@@ -73,8 +69,6 @@ class Attempt:
         "_open",
         "_outside",
         "_task",
-        "_turns",
-        "_waiters",
         "handler",
         "host",
         "journal",
@@ -98,11 +92,9 @@ class Attempt:
         self._outside: Outside | None = None
         self._cancels = 0  # met outside of a wait: the next waits raise them
         self._awaiting: Wait | None = None  # driven by hand: what the handler waits for
-        self._waiters: dict[asyncio.Future[None], None] = {}  # as a task: the waits for durable futures, oldest first
         self._crash: BaseException | None = None
-        self._turns = 0  # as a task: of the loop, before the next entry is looked at; 0 while nobody counts
         self._driving = False  # the handler is at work in our hands
-        self._task: asyncio.Task[Any] | None = None
+        self._task: Branches | None = None
         self._coro: Coroutine[Any, Any, Any] | None = None
         # The handler's context variables are its own, whichever turn it goes on in.
         self._context = contextvars.copy_context()
@@ -131,7 +123,7 @@ class Attempt:
     def deliver(self) -> Outcome | None:
         """Go on: a notification was appended to the journal."""
         if self._task is not None:
-            self._stirred()
+            self._task.stirred()
             return None
         self._driving = True
         try:
@@ -147,9 +139,7 @@ class Attempt:
     @property
     def running_code(self) -> bool:
         """Whether the handler may be at work outside of our hands: as a task that waits for something foreign."""
-        if self._task is None:
-            return False
-        return not self._waiters or any(waiter.done() for waiter in self._waiters)
+        return self._task is not None and self._task.running_code
 
     def drop(self) -> None:
         """End without an outcome: suspended, or no longer ours. What the handler still does is discarded."""
@@ -159,12 +149,8 @@ class Attempt:
             if coro is not None:
                 self._context.run(close, coro, self.handler.target)
             self._context = _NO_CONTEXT
-        elif self._waiters:
-            for waiter in self._waiters:
-                if not waiter.done():
-                    waiter.set_exception(SuspendedException())
         else:
-            self._task.cancel()  # it waits for something foreign
+            self._task.drop()
 
     # -- called by the context
 
@@ -191,7 +177,7 @@ class Attempt:
             if self._task is not None:
                 # Another branch of the handler may wait for what comes next in the journal, while this one never waits
                 # again.
-                self._stirred()
+                self._task.stirred()
             return recorded, True
         self.host.journaling(self.live, quiet)
         journal.append(issued)
@@ -247,25 +233,7 @@ class Attempt:
             return future.call_id == call_id
         if self._outside is not None and self._outside.has(position):
             return False
-        return position > self.position and self._recorded(position, call_id)
-
-    def _recorded(self, position: int, call_id: bytes | None) -> bool:
-        """Whether the journal has that call at a position that the replay has not reached yet, and no result of it.
-
-        For an awakeable: whether it may still come to be there.
-        """
-        may_be_early = call_id == j.OF_AWAKEABLE
-        ahead = self.position
-        for entry in self.journal[self._cursor :]:
-            if entry[0] >= j.FIRST_NOTIFICATION:
-                # One ahead of its own call is from before the store fell back, and nobody takes it.
-                if entry[1] == position and entry[2] == call_id and (may_be_early or ahead >= position):
-                    return False
-                continue
-            ahead += 1
-            if ahead == position and j.answered_by(entry) != call_id:
-                return False
-        return may_be_early or position <= ahead
+        return position > self.position and j.will_take(self.journal[self._cursor :], self.position, position, call_id)
 
     def drives(self, wait: Wait) -> bool:
         """The handler is about to wait for this. Raises what is to be raised in its next wait.
@@ -275,22 +243,16 @@ class Attempt:
         self._check_in_hand()
         if self._cancels:
             self._cancels -= 1
-            raise _cancelled()
+            raise cancelled()
         if self._task is not None:
             return False
         self._awaiting = wait
         return True
 
-    @contextlib.contextmanager
-    def waiting(self, waiter: asyncio.Future[None]) -> Iterator[None]:
+    def waiting(self, waiter: asyncio.Future[None]) -> AbstractContextManager[None]:
         """Around the wait of a task for a durable future, which completes `waiter`."""
-        self._waiters[waiter] = None
-        self._stirred()
-        try:
-            yield
-        finally:
-            del self._waiters[waiter]
-            self._stirred()
+        assert self._task is not None
+        return self._task.waiting(waiter)
 
     def _check_in_hand(self) -> None:
         """Raise if the handler is over.
@@ -322,16 +284,13 @@ class Attempt:
             awaiting = self._awaiting
             error: TerminalError | None = None
             while awaiting is not None and error is None and not awaiting.done():
-                if self._cursor >= len(self.journal):
-                    return None
-                entry = self.journal[self._cursor]
-                if entry[0] < j.FIRST_NOTIFICATION:
-                    return self._ended_early(entry, f"wait for {awaiting.describe()}")
-                self._cursor += 1
-                self._apply(entry)
+                if not self.apply_next():
+                    if self._cursor >= len(self.journal):
+                        return None
+                    return self._ended_early(self.journal[self._cursor], f"wait for {awaiting.describe()}")
                 if self._cancels:
                     self._cancels -= 1
-                    error = _cancelled()
+                    error = cancelled()
             outcome = self._step(error)
             if outcome is not None or self._task is not None:
                 return outcome
@@ -361,6 +320,22 @@ class Attempt:
             self._become_task(awaited)
         return None
 
+    @property
+    def lags(self) -> bool:
+        """Whether the journal has more than the handler has come past, and it is not over."""
+        return self._cursor < len(self.journal) and not self.over
+
+    def apply_next(self) -> bool:
+        """Apply the next entry of the journal, if it is there and a notification."""
+        if self._cursor >= len(self.journal):
+            return False
+        entry = self.journal[self._cursor]
+        if entry[0] < j.FIRST_NOTIFICATION:
+            return False
+        self._cursor += 1
+        self._apply(entry)
+        return True
+
     def _apply(self, entry: j.Entry) -> None:
         """Complete the future that the notification is for.
 
@@ -376,7 +351,9 @@ class Attempt:
     def _apply_unasked(self, entry: j.Entry) -> None:
         """The notification answers no open command: is it one of those that need not?"""
         if entry[0] == j.CANCELLED:
-            self._cancel()
+            # Driven by hand, `_advance` raises it in the wait that it finds the handler in.
+            if self._task is None or not self._task.interrupt(cancelled()):
+                self.cancel_later()
             return
         signal = entry[2] == j.OF_SIGNAL
         if not signal and (entry[2] != j.OF_AWAKEABLE or entry[1] <= self.position):
@@ -388,41 +365,9 @@ class Attempt:
         else:
             self._outside.keep(entry)
 
-    def _cancel(self) -> None:
-        """Raise in the wait that it interrupts: as a task in the oldest, by hand `_advance` does; else in the next."""
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_exception(_cancelled())
-                return
+    def cancel_later(self) -> None:
+        """Nobody waits whom the cancellation could interrupt: the next wait raises."""
         self._cancels += 1
-
-    def _stirred(self) -> None:
-        """As a task: the handler has done something, or the journal has grown."""
-        if self._turns:
-            self._turns = _CALM
-        elif self._cursor < len(self.journal) and not self.over and self._task is not None:
-            self._turns = _CALM
-            self._task.get_loop().call_soon(self._catch_up)
-
-    def _catch_up(self) -> None:
-        """As a task: apply recorded notifications for as long as the handler does nothing but wait.
-
-        One wait is ended at a time, and all branches of the handler run on to their next waits before the next entry is
-        looked at, as when it is driven by hand. So what it sees at any moment is the same in every attempt, unless it
-        depends on something foreign.
-        """
-        self._turns -= 1
-        if self._turns > 0 and not self.over:
-            asyncio.get_running_loop().call_soon(self._catch_up)
-            return
-        self._turns = 0
-        journal = self.journal
-        while not self.over and self._cursor < len(journal):
-            entry = journal[self._cursor]
-            if entry[0] < j.FIRST_NOTIFICATION or not self._waiters or any(w.done() for w in self._waiters):
-                return
-            self._cursor += 1
-            self._apply(entry)
 
     def _finished(self, value: Any) -> Outcome | None:
         self._context = _NO_CONTEXT
@@ -477,8 +422,9 @@ class Attempt:
         self._start_task(finish(Rest(coro, awaited)))
 
     def _start_task(self, coro: Coroutine[Any, Any, Any]) -> None:
-        self._task = asyncio.get_running_loop().create_task(coro, context=self._context)
-        self._task.add_done_callback(self._task_done)
+        task = asyncio.get_running_loop().create_task(coro, context=self._context)
+        self._task = Branches(self, task)
+        task.add_done_callback(self._task_done)
 
     async def _as_task(self) -> Any:
         context = self._make_context(self)
@@ -495,6 +441,6 @@ class Attempt:
         self.host.task_over(self.live, self, outcome)
 
 
-def _cancelled() -> TerminalError:
-    """What a wait raises that a cancellation interrupts."""
+def cancelled() -> TerminalError:
+    """What a wait raises that a cancellation interrupts, always a new one."""
     return TerminalError("cancelled", 409)

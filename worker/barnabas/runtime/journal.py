@@ -135,6 +135,25 @@ def answered_by(command: Entry) -> bytes | None:
     return _OWNERS.get(kind)
 
 
+def will_take(ahead: list[Entry], before: int, position: int, call_id: bytes | None) -> bool:
+    """Whether a handler that goes on with these entries takes that result, for a position it has not come to (R9).
+
+    `before`: how many commands it has come past. There must be such a call, and no result of it; for an awakeable it is
+    enough that the command may still come to be there (R7).
+    """
+    may_be_early = call_id == OF_AWAKEABLE
+    for entry in ahead:
+        if entry[0] >= FIRST_NOTIFICATION:
+            # One ahead of its own call is from before the store fell back, and nobody takes it.
+            if entry[1] == position and entry[2] == call_id and (may_be_early or before >= position):
+                return False
+            continue
+        before += 1
+        if before == position and answered_by(entry) != call_id:
+            return False
+    return may_be_early or position <= before
+
+
 def describe(entry: Entry) -> str:
     """An entry for people, without payloads: `call Cart/add of key 'Mary'`."""
     kind = entry[0]

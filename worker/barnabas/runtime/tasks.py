@@ -1,16 +1,27 @@
-"""Handlers that need an asyncio task: how one that is driven by hand asks for it, and how a task takes it over.
+"""Handlers that need an asyncio task: how one that is driven by hand asks for it, how a task takes it over, and when
+such a handler gets to see the next result.
 
 Used by the attempt; the driver puts the probe where the current task would be.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from typing import TYPE_CHECKING, Any, Final
 
+from barnabas.sdk.errors import SuspendedException, TerminalError
 from barnabas.sdk.waits import Wait
+
+if TYPE_CHECKING:
+    from barnabas.runtime.attempt import Attempt
+
+#: Turns of the loop in which a handler did nothing, after which all its branches count as waiting. A branch that goes
+#: on when another one ends (`asyncio.gather`, a task group) takes two.
+_CALM: Final = 5
 
 log = logging.getLogger("barnabas.engine")
 
@@ -35,6 +46,80 @@ class TaskProbe:
 
     def __getattr__(self, name: str) -> Any:
         raise NeedsTask(name)
+
+
+class Branches:
+    """The waits of a handler that runs as a task, which may have branches in tasks of its own.
+
+    One wait is ended at a time, and all branches run on to their next waits before the next entry of the journal is
+    looked at, as when a handler is driven by hand. So what it sees at any moment is the same in every attempt, unless
+    it depends on something foreign.
+    """
+
+    __slots__ = ("_attempt", "_task", "_turns", "_waiters")
+
+    def __init__(self, attempt: Attempt, task: asyncio.Task[Any]) -> None:
+        self._attempt = attempt
+        self._task = task
+        self._waiters: dict[asyncio.Future[None], None] = {}  # oldest first
+        self._turns = 0  # of the loop, before the next entry is looked at; 0 while nobody counts
+
+    @property
+    def running_code(self) -> bool:
+        """Whether the handler may be at work: it waits for something foreign, or is about to go on."""
+        return not self._waiters or any(waiter.done() for waiter in self._waiters)
+
+    @contextlib.contextmanager
+    def waiting(self, waiter: asyncio.Future[None]) -> Iterator[None]:
+        """Around the wait for a durable future, which completes `waiter`."""
+        self._waiters[waiter] = None
+        self.stirred()
+        try:
+            yield
+        except BaseException as error:
+            self._keep_interruption(waiter, error)
+            raise
+        finally:
+            del self._waiters[waiter]
+            self.stirred()
+
+    def _keep_interruption(self, waiter: asyncio.Future[None], error: BaseException) -> None:
+        """asyncio ended the wait (a timeout) in the turn in which a cancellation interrupted it: that is not lost."""
+        if waiter.done() and not waiter.cancelled() and waiter.exception() not in (None, error):
+            self._attempt.cancel_later()
+
+    def interrupt(self, error: TerminalError) -> bool:
+        """Raise in the oldest wait. False if there is none."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+                return True
+        return False
+
+    def drop(self) -> None:
+        """The attempt is over, without an outcome."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(SuspendedException())
+        if not self._waiters:
+            self._task.cancel()  # it waits for something foreign
+
+    def stirred(self) -> None:
+        """The handler has done something, or the journal has grown."""
+        if self._turns:
+            self._turns = _CALM
+        elif self._attempt.lags:
+            self._turns = _CALM
+            self._task.get_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turns -= 1
+        if self._turns and self._attempt.lags:
+            self._task.get_loop().call_soon(self._turn)
+            return
+        self._turns = 0
+        while not self._attempt.over and not self.running_code and self._attempt.apply_next():
+            pass
 
 
 class Rest:
