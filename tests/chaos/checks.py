@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -32,6 +33,7 @@ from tests.chaos.traffic import ACCOUNTS, PARTITIONS, Traffic
 SERVICES = ("Log", "Account", "Desk")
 SHARDS = [Shard(service, partition) for service in SERVICES for partition in range(PARTITIONS)]
 
+LEFT_OVER = (keys.LIVE, keys.INPUTS, keys.OUTBOX, keys.SPILL, keys.SPILL_COUNTS)
 
 _DUMP = """
 local found = {}
@@ -65,11 +67,18 @@ class StoreView:
         """Lease, number, takes, owner and offsets."""
         return self._hash(shard, keys.META)
 
-    def left_over(self, shard: Shard) -> list[str]:
-        """What a shard with nothing to do should not have."""
+    def field(self, shard: Shard, suffix: bytes, field: bytes) -> bytes | None:
+        """One field of one hash."""
+        return cast("bytes | None", self.redis.hget(self._keys.prefix(shard) + suffix, cast("str", field)))
+
+    def length(self, shard: Shard, suffix: bytes) -> int:
+        """How many fields a hash has."""
+        return self.redis.hlen(self._keys.prefix(shard) + suffix)
+
+    def left_over(self, shard: Shard, names: Sequence[bytes] = LEFT_OVER) -> list[str]:
+        """What a shard with nothing to do should not have, of these hashes; and timers."""
         prefix = self._keys.prefix(shard)
-        hashes = {name: self.redis.hlen(prefix + name) for name in (keys.LIVE, keys.INPUTS, keys.OUTBOX)}
-        hashes |= {name: self.redis.hlen(prefix + name) for name in (keys.SPILL, keys.SPILL_COUNTS)}
+        hashes = {name: self.redis.hlen(prefix + name) for name in names}
         hashes[keys.TIMERS] = self.redis.zcard(prefix + keys.TIMERS)
         return [f"{shard} has {count} of '{name.decode()}'" for name, count in hashes.items() if count]
 
@@ -139,20 +148,24 @@ class LogView:
             if read[field] != ends[field]
         ]
 
-    def dead_letters(self) -> list[DeadLetter]:
+    def dead_letters(self, partition: int = 0) -> list[DeadLetter]:
         """All of them, each once: like a reply, a dead letter may have been produced several times."""
         topic = self._names.dead_letters
-        end = self.end(topic, 0)
-        found: dict[bytes, None] = {}
-        self._consumer.assign([TopicPartition(topic, 0, 0)])
+        values = dict.fromkeys(self.values(topic, partition, self.end(topic, partition)))
+        return [codec.decode_dead_letter(value) for value in values]
+
+    def values(self, topic: str, partition: int, end: int) -> list[bytes]:
+        """All records before this offset."""
+        found: list[bytes] = []
+        self._consumer.assign([TopicPartition(topic, partition, 0)])
         position = 0
         while position < end:
             for message in self._consumer.consume(1000, 1.0):
                 assert message.error() is None, message.error()
-                found[message.value() or b""] = None
+                found.append(message.value() or b"")
                 position = (message.offset() or 0) + 1
         self._consumer.unassign()
-        return [codec.decode_dead_letter(value) for value in found]
+        return found
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -13,6 +13,7 @@ import pytest
 
 from barnabas.devstack.stack import Addresses
 from tests.chaos.arena import Arena
+from tests.chaos.stage import Stage
 
 SEED = os.environ.get("BARNABAS_CHAOS_SEED")
 SCENARIO = os.environ.get("BARNABAS_CHAOS_SCENARIO")
@@ -47,3 +48,13 @@ def arena(barnabas_stack: Addresses, tmp_path: Path, seed: int) -> Iterator[Aren
         yield arena
     finally:
         arena.close()
+
+
+@pytest.fixture
+def stage(barnabas_stack: Addresses, tmp_path: Path, seed: int, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """A stage on the session's servers; parametrized, with so many partitions."""
+    stage = Stage(barnabas_stack, tmp_path, Random(seed), getattr(request, "param", 4))
+    try:
+        yield stage
+    finally:
+        stage.close()

@@ -22,13 +22,13 @@ READY_SECONDS = 30.0
 
 
 class WorkerProcess:
-    """`barnabas worker` with the app of `app.py`."""
+    """`barnabas worker` with an app, or `barnabas scheduler` without one."""
 
-    def __init__(self, environment: Mapping[str, str], output: Path) -> None:
+    def __init__(self, environment: Mapping[str, str], output: Path, target: str | None) -> None:
         self.output = output
         with output.open("wb") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "barnabas.cli.main", "worker", "tests.chaos.app:app"],
+                [sys.executable, "-m", "barnabas.cli.main", *(["scheduler"] if target is None else ["worker", target])],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": f"{PACKAGE}{os.pathsep}{ROOT}", **environment},
                 stdin=subprocess.DEVNULL,
@@ -96,13 +96,22 @@ class Crew:
         self._workers: list[WorkerProcess] = []
 
     def start(
-        self, failpoints: str = "", *, instance: str | None = None, session_ms: int = 1500, **environment: str
+        self,
+        failpoints: str = "",
+        *,
+        instance: str | None = None,
+        session_ms: int = 1500,
+        target: str | None = "tests.chaos.app:app",
+        **environment: str,
     ) -> WorkerProcess:
-        """Start a worker and wait until it is ready (or was killed by its failpoint before)."""
+        """Start a worker of that app, or a scheduler if there is none, and wait until it is ready.
+
+        (Or was killed by its failpoint before.)
+        """
         more = {"BARNABAS_FAILPOINTS": failpoints, "BARNABAS_SESSION_TIMEOUT_MS": str(session_ms), **environment}
         if instance is not None:
             more["BARNABAS_INSTANCE_ID"] = instance
-        worker = WorkerProcess({**self._environment, **more}, self._folder / f"worker-{len(self._workers)}.log")
+        worker = WorkerProcess({**self._environment, **more}, self._folder / f"worker-{len(self._workers)}.log", target)
         self._workers.append(worker)
         worker.wait_ready()
         return worker
