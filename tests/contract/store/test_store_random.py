@@ -30,7 +30,11 @@ def op_on(kind: str) -> st.SearchStrategy[Op]:
     scored = st.lists(st.tuples(score, text), min_size=1, max_size=3)
     return {
         "h": st.one_of(pairs.map(lambda p: ("HSET", "h", *sum(p, ()))), some.map(lambda a: ("HDEL", "h", *a))),
-        "l": st.one_of(some.map(lambda a: ("RPUSH", "l", *a)), st.tuples(st.just("LTRIM"), st.just("l"), bound, bound)),
+        "l": st.one_of(
+            some.map(lambda a: ("RPUSH", "l", *a)),
+            some.map(lambda a: ("LREM", "l", a[0])),
+            st.tuples(st.just("LTRIM"), st.just("l"), bound, bound),
+        ),
         "z": st.one_of(scored.map(lambda p: ("ZADD", "z", *sum(p, ()))), some.map(lambda a: ("ZREM", "z", *a))),
         "s": st.one_of(some.map(lambda a: ("SADD", "s", *a)), some.map(lambda a: ("SREM", "s", *a))),
     }[kind]

@@ -256,6 +256,9 @@ class Bench:
                 found = self.found(ids, ids)
                 self.engine.signals.on_traced(numbers, found, self.end)
                 self.engine.run_ready()
+            case fx.ReadRing(signal):
+                self.engine.operating.on_ring(signal, self.core.read(self.shard, ("LRANGE", keys.RING, 0, -1)))
+                self.engine.run_ready()
             case fx.ReadEnd():
                 self.engine.on_end(self.now, self.end)
             case fx.Expire(before):

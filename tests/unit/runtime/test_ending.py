@@ -278,7 +278,7 @@ def test_a_finished_one_stays_finished() -> None:
     cancel(bench, id_)
     kill(bench, id_)
     assert bench.replies == {id_: "quick"}
-    assert bench.engine.counts["signals for finished ones"] == 2
+    assert bench.engine.counts["signals refused"] == 2
 
 
 def test_a_kill_ends_the_calls_below_without_the_handler() -> None:

@@ -53,7 +53,7 @@ def parse_raw(
     """
     acting = _acting(headers)
     handler = acting.get(HANDLER)
-    if not handler:
+    if not handler or handler.startswith("@"):  # what begins so is no handler of people's
         raise PoisonRecord(UNADDRESSED, f"the header {HANDLER} names no handler")
     target_key = _key(service, key) if keyed else None
     idempotency_key = acting.get(IDEMPOTENCY_KEY)

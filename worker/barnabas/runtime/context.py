@@ -81,7 +81,7 @@ class InvocationContext(StateCommands, MessageCommands, ToolCommands, WorkflowCo
 
     def random(self) -> random.Random:
         if self._random is None:
-            self._random = random.Random(self._live.id)
+            self._random = random.Random(self._live.seed)
         return self._random
 
     def uuid(self) -> uuid.UUID:

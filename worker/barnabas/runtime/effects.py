@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from barnabas.contract.records import Signal
 from barnabas.log.port import OutRecord
 from barnabas.runtime.live import Live, Step
 from barnabas.store.port import Commit, Query
@@ -120,6 +121,13 @@ class Expire(Read):
     """Read the kept outcomes that expired before `before` (append time, ms) -> `on_expired`."""
 
     before: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRing(Read):
+    """Read the whole ring, for somebody who asked for something to be done to one of its entries -> `on_ring`."""
+
+    signal: Signal
 
 
 @dataclass(frozen=True, slots=True)

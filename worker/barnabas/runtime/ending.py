@@ -2,8 +2,8 @@
 
 A cancel goes to the calls that the handler waits for and is raised at its next wait, as a notification in the journal;
 the steps that are at work end first and are recorded. A kill ends the invocation and the calls below it at once. What
-never began just ends. What is decided before it can be done (the journal lies in the store, a step is at work) stands in
-the invocation's header, so that no crash forgets it. Called by the engine (`shard.py`, `signals.py`, `stepping.py`).
+never began just ends. What is decided before it can be done (the journal lies in the store, a step is at work) stands
+in the invocation's header, so that no crash forgets it. Called by the engine (`shard.py`, `signals.py`, `stepping.py`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Ending:
 
     def cancel(self, live: Live) -> None:
         """Let it end as its handler wants to: the next wait raises."""
-        if live.status in (states_of.SCHEDULED, states_of.QUEUED):
+        if self.never_began(live):
             self._engine.withdraw(live, CANCELLED)
         elif not live.ending:
             self._decide(live, CANCEL)
@@ -39,12 +39,16 @@ class Ending:
 
     def kill(self, live: Live) -> None:
         """End it and the calls that it waits for at once, without its handler."""
-        if live.status in (states_of.SCHEDULED, states_of.QUEUED):
+        if self.never_began(live):
             self._engine.withdraw(live, KILLED)
-        elif live.journal_loaded:
+        elif live.journal_loaded and live.payload_loaded:
             self.kill_now(live)
         elif live.ending != KILL:
             self._decide(live, KILL)
+
+    def never_began(self, live: Live) -> bool:
+        """Whether it waits for its time or its key, and may just go."""
+        return live.status in (states_of.SCHEDULED, states_of.QUEUED) or self._engine.lanes.waits(live)
 
     def _decide(self, live: Live, ending: str) -> None:
         engine = self._engine

@@ -21,6 +21,7 @@ from barnabas.runtime.kept import NOTHING, Found, KeptOutcome
 from barnabas.runtime.lanes import Lane
 from barnabas.runtime.live import Live
 from barnabas.runtime.marks import Verdict
+from barnabas.runtime.operating import STATE_PATCH
 from barnabas.runtime.sender import letter_of
 from barnabas.store import keys
 from barnabas.store.port import Op
@@ -180,7 +181,8 @@ class Intake:
         engine = self._engine
         key = invocation.key
         kinds = engine.directory.services[engine.shard.service].handlers  # which another deployment may have changed
-        exclusive = key is not None and is_exclusive(kinds.get(invocation.handler))
+        kind = kinds.get(invocation.handler)
+        exclusive = key is not None and (is_exclusive(kind) or invocation.handler == STATE_PATCH)
         if exclusive and not self._waits(invocation):
             assert key is not None
             lane = engine.lanes.get(key)

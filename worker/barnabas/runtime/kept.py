@@ -72,11 +72,16 @@ class Kept:
         outcome = KeptOutcome(
             live.handler, live.key, result, failure, submitters, live.idempotency_key, now, expires, entry
         )
-        self.fresh[live.id] = outcome
-        self._commits[live.id] = commit
-        self._ops += (("HSET", keys.KEPT, live.id, _packed(outcome)), ("ZADD", keys.EXPIRY, expires, live.id))
+        self._ops.append(("ZADD", keys.EXPIRY, expires, live.id))
+        self.replace(live.id, outcome, commit)
         if self.earliest is None or expires < self.earliest:
             self.earliest = expires
+
+    def replace(self, id_: bytes, outcome: KeptOutcome, commit: int) -> None:
+        """Keep this outcome from now on."""
+        self.fresh[id_] = outcome
+        self._commits[id_] = commit
+        self._ops.append(("HSET", keys.KEPT, id_, _packed(outcome)))
 
     def expire(self, ids: Sequence[bytes], earliest: int | None) -> None:
         """These have expired; `earliest`: when the next one does."""

@@ -64,10 +64,15 @@ class Lanes:
         self.queued += 1
         self._note_head(lane)
 
+    def waits(self, live: Live) -> bool:
+        """Whether it waits behind another of its key, in memory."""
+        lane = self._lanes.get(live.key or "") if live.exclusive else None
+        return lane is not None and lane.head is not live and live in lane.queue
+
     def withdraw(self, live: Live) -> None:
         """It waits no longer, and is not the one that runs."""
         lane = self._lanes.get(live.key or "")
-        if lane is not None and lane.head is not live and live in lane.queue:
+        if lane is not None and self.waits(live):
             lane.queue.remove(live)
             self.queued -= 1
             self._note_head(lane)

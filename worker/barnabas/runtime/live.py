@@ -69,6 +69,7 @@ class Live:
         "payload_loaded",
         "retry_at",
         "sealed",
+        "seed",
         "service",
         "status",
         "steps",
@@ -91,6 +92,7 @@ class Live:
         self.keep = False  # its outcome is kept for a time: it has an idempotency key, or is a workflow's run
         self.due = 0  # SCHEDULED: when it joins its key's queue, ms
         self.ending = ""  # CANCEL or KILL
+        self.seed = id_  # of its random numbers: one that goes on with another's journal has that one's
         self.attempts = 0  # that failed
         self.retry_at = 0
         self.last_failure = ""
@@ -125,6 +127,7 @@ class Live:
             self.keep,
             self.due,
             self.ending,
+            None if self.seed == self.id else self.seed,
         )
         packed: bytes = pack(fields)
         return packed
@@ -174,7 +177,8 @@ def unpack_live(id_: bytes, service: str, raw: bytes) -> Live:
     live.last_failure = last_failure
     live.waiters = [unpack_waiter(w) for w in waiters]
     if len(fields) > _FIELDS_OF_VERSION_1:
-        live.keep, live.due, live.ending = fields[_FIELDS_OF_VERSION_1:]
+        live.keep, live.due, live.ending, seed = fields[_FIELDS_OF_VERSION_1:]
+        live.seed = seed or id_
     live.sealed = True
     live.journal_loaded = False
     live.forget_input()

@@ -19,6 +19,7 @@ from barnabas.runtime.live import Live
 pack = msgpack.Packer(autoreset=True).pack
 
 _ENTRY_VERSION = 1
+_PAYLOAD, _HEADERS, _JOURNAL = 4, 5, 8
 
 
 class Outcome(NamedTuple):
@@ -38,7 +39,7 @@ class RingEntry(NamedTuple):
     headers: dict[str, str]
     result: bytes | None
     failure: Failure | None
-    journal: list[Entry] | None  # None: it was in the store alone when the invocation ended, and went with it
+    journal: list[Entry] | None  # None: it and the input are gone
     accepted_at: int  # ms
     completed_at: int  # ms
     attempts: int  # that failed
@@ -47,8 +48,8 @@ class RingEntry(NamedTuple):
 def pack_entry(live: Live, result: bytes | None, failure: Failure | None, now: int) -> bytes:
     """A finished invocation as the store keeps it."""
     failed = None if failure is None else (failure.code, failure.message, failure.metadata)
-    # The journal of an invocation that was suspended may be in the store alone; the entry then has none.
-    journal = live.journal if live.journal_loaded else None
+    # Input and journal of one that was ended without its handler may be in the store alone; the entry then has neither.
+    journal = live.journal if live.journal_loaded and live.payload_loaded else None
     packed: bytes = pack(
         (
             _ENTRY_VERSION,
@@ -77,6 +78,14 @@ def unpack_ring_entry(packed: bytes) -> RingEntry:
     return RingEntry(id_, handler, key, payload, headers, result, failure, journal, accepted_at, completed_at, attempts)
 
 
+def without_journal(packed: bytes) -> bytes:
+    """The same entry without input and journal."""
+    fields = msgpack.unpackb(packed)
+    fields[_PAYLOAD], fields[_HEADERS], fields[_JOURNAL] = b"", {}, None
+    shortened: bytes = pack(fields)
+    return shortened
+
+
 class Ring:
     """The ring of one shard."""
 
@@ -91,15 +100,21 @@ class Ring:
     def __len__(self) -> int:
         return len(self._order)
 
+    def __contains__(self, id_: object) -> bool:
+        return id_ in self._outcomes
+
     def get(self, id_: bytes) -> Outcome | None:
         """The outcome of a finished invocation, while it is kept."""
         return self._outcomes.get(id_)
 
     def append(self, live: Live, result: bytes | None, failure: Failure | None, now: int) -> None:
         """Keep a finished invocation."""
-        packed = pack_entry(live, result, failure, now)
+        self.put(live.id, Outcome(result, failure), pack_entry(live, result, failure, now))
+
+    def put(self, id_: bytes, outcome: Outcome, packed: bytes) -> None:
+        """Keep this entry as the latest one."""
         self._unsealed.append(packed)
-        self._keep(live.id, Outcome(result, failure), len(packed))
+        self._keep(id_, outcome, len(packed))
 
     def _keep(self, id_: bytes, outcome: Outcome, size: int) -> None:
         order = self._order
@@ -110,6 +125,13 @@ class Ring:
             old, old_size = order.popleft()
             self._bytes -= old_size
             self._outcomes.pop(old, None)
+
+    def remove(self, id_: bytes) -> None:
+        """Forget one; the store is told by whoever has its packed form."""
+        self._outcomes.pop(id_, None)
+        for kept in [kept for kept in self._order if kept[0] == id_]:
+            self._order.remove(kept)
+            self._bytes -= kept[1]
 
     @property
     def news(self) -> int:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from barnabas.contract.ids import InvocationId
 from barnabas.contract.records import Caller, Failure
 from barnabas.runtime import effects as fx
 from barnabas.runtime import journal as j
@@ -29,10 +30,11 @@ from barnabas.runtime.lanes import Lane, Lanes
 from barnabas.runtime.limits import Limits
 from barnabas.runtime.live import Live, Step
 from barnabas.runtime.marks import Marks
+from barnabas.runtime.operating import STATE_PATCH, Operating
 from barnabas.runtime.outbox import Outbox
 from barnabas.runtime.parked import Parked
 from barnabas.runtime.retries import of_invocation
-from barnabas.runtime.ring import Ring
+from barnabas.runtime.ring import Ring, RingEntry
 from barnabas.runtime.sender import Sender, undelivered
 from barnabas.runtime.signals import Signals
 from barnabas.runtime.state import States
@@ -91,6 +93,7 @@ class ShardEngine(Hosting):
         self.timers = Timers()
         self.signals = Signals(self)
         self.ending = Ending(self)
+        self.operating = Operating(self)
 
         self.touched: dict[Live, None] = {}  # changed since the last seal
         self.ended: list[Live] = []  # over since the last seal, and in the store
@@ -226,8 +229,14 @@ class ShardEngine(Hosting):
 
     def _launch(self, live: Live) -> None:
         """Start an attempt; the invocation's input and journal are in memory."""
+        if live.status == states_of.PAUSED:
+            return
         if live.ending == states_of.KILL:
             self.ending.kill_now(live)
+            return
+        if live.handler == STATE_PATCH and live.key is not None:
+            if self._has_state(live, live.key):
+                self.operating.patch(live)
             return
         handler = self.handlers.get(live.handler)
         if handler is None:
@@ -296,7 +305,7 @@ class ShardEngine(Hosting):
             if live.ending:
                 self.ending.go_on(live)
         elif isinstance(outcome, Finished):
-            self._finish(live, outcome.result, outcome.failure)
+            self.finish(live, outcome.result, outcome.failure)
         elif isinstance(outcome, Replaced):
             if live.attempt is not None:
                 live.attempt.drop()
@@ -318,7 +327,7 @@ class ShardEngine(Hosting):
 
     # -- ending
 
-    def _finish(self, live: Live, result: bytes | None, failure: Failure | None) -> None:
+    def finish(self, live: Live, result: bytes | None, failure: Failure | None) -> None:
         """The outcome stands: keep it, tell everyone who waits, free the key."""
         if result is not None and len(result) > self.limits.value_bytes:
             size = f"{len(result)} bytes, more than {self.limits.value_bytes}"
@@ -338,7 +347,7 @@ class ShardEngine(Hosting):
         """End it without its handler, whatever that was doing."""
         self.drop_attempt(live)
         live.steps = None
-        self._finish(live, None, failure)
+        self.finish(live, None, failure)
 
     def withdraw(self, live: Live, failure: Failure) -> None:
         """End what has not begun: those who wait are told.
@@ -347,7 +356,7 @@ class ShardEngine(Hosting):
         """
         self.lanes.withdraw(live)
         if not live.keep:
-            self._finish(live, None, failure)
+            self.finish(live, None, failure)
             return
         self._leave(live)
         for waiter in live.waiters:
@@ -412,7 +421,7 @@ class ShardEngine(Hosting):
             exc_info=None if handler is None else error,
         )  # fmt: skip
         if decision.kill:
-            self._finish(live, None, Failure(500, live.last_failure))
+            self.finish(live, None, Failure(500, live.last_failure))
         elif decision.delay_ms is None:
             self.pause(live)
         else:
@@ -465,7 +474,7 @@ class ShardEngine(Hosting):
                 continue
             if timer.step:
                 step = (live.steps or {}).get(timer.position)
-                if step is not None:
+                if step is not None and not step.at_work:
                     self.stepping.run(step)
             elif timer.position != RETRY:
                 self.notify(live, [j.RESULT, timer.position, None, b""])
@@ -589,8 +598,7 @@ class ShardEngine(Hosting):
         busy = {live.key for live in self.live.values()}
         gone: list[bytes] = []
         for id_, outcome in expired.items():
-            handler = None if outcome is None else self.handlers.get(outcome.handler)
-            if outcome is not None and handler is not None and handler.kind == "workflow" and outcome.key is not None:
+            if outcome is not None and self._is_run(outcome) and outcome.key is not None:
                 if outcome.key in busy:
                     earliest = min(outcome.expires_at, earliest or outcome.expires_at)
                     continue
@@ -598,6 +606,37 @@ class ShardEngine(Hosting):
             gone.append(id_)
         self.counts["expired"] += len(gone)
         self.kept.expire(gone, earliest)
+
+    def forget_kept(self, id_: bytes, outcome: KeptOutcome) -> bool:
+        """Forget an outcome before its time, a workflow whole. False: that has handlers at work."""
+        if self._is_run(outcome) and outcome.key is not None:
+            if any(live.key == outcome.key for live in self.live.values()):
+                return False
+            self.ops += self.states.remove(outcome.key)
+        self.kept.expire([id_], self.kept.earliest)
+        return True
+
+    def _is_run(self, outcome: KeptOutcome) -> bool:
+        return self.directory.services[self.shard.service].handlers.get(outcome.handler) == "workflow"
+
+    # -- starting anew
+
+    def owns(self, id_: bytes) -> bool:
+        """Whether an invocation with this id belongs to this shard."""
+        service = self.directory.services[self.shard.service]
+        invocation = InvocationId(id_)
+        in_place = invocation.partition(service.partitions) == self.shard.partition
+        return in_place and invocation.of_service(service.name)
+
+    def restart(self, old: RingEntry, id_: bytes, journal: list[j.Entry]) -> None:
+        """Run again what is over, as another invocation, which has this much of the journal already."""
+        kinds = self.directory.services[self.shard.service].handlers
+        exclusive = old.key is not None and kinds.get(old.handler) == "exclusive"
+        self.accepted += 1
+        live = Live(id_, self.shard.service, old.handler, old.key, exclusive, self.accepted, self.now)
+        live.payload, live.headers, live.journal = old.payload, old.headers, journal
+        live.seed = old.id if journal else id_
+        self.accept(live)
 
     # -- closing
 

@@ -12,7 +12,7 @@ from barnabas.contract.ids import InvocationId
 from barnabas.contract.records import Caller, Failure, ReplyTo, Signal, SignalKind
 from barnabas.runtime import effects as fx
 from barnabas.runtime import journal as j
-from barnabas.runtime.kept import Found
+from barnabas.runtime.kept import Found, KeptOutcome
 from barnabas.runtime.live import Live
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ class Signals:
             self.apply(live, signal)
         elif signal.kind is SignalKind.COMPLETION:
             engine.counts["results dropped"] += 1  # R9
-        elif (outcome := engine.ring.get(signal.invocation)) is not None:
-            self._finished(signal, outcome.result, outcome.failure)
+        elif signal.invocation in engine.ring:
+            self._in_ring(signal)
         elif (kept := engine.kept.fresh.get(signal.invocation)) is not None:
-            self._finished(signal, kept.result, kept.failure)
+            self._kept(signal, kept)
         else:
             self._untraced.append(engine.parked.add(signal))
 
@@ -61,10 +61,8 @@ class Signals:
                 waiter = waiter_of(signal)
                 if waiter is not None and live.add_waiter(waiter):
                     engine.change_header(live)
-            case SignalKind.CANCEL:
-                engine.ending.cancel(live)
-            case SignalKind.KILL:
-                engine.ending.kill(live)
+            case _:
+                engine.operating.on_live(live, signal)
 
     def _result(self, live: Live, signal: Signal, position: int | str | None, whose: bytes | None) -> None:
         engine = self._engine
@@ -79,14 +77,24 @@ class Signals:
         else:
             engine.notify(live, [j.RESULT, position, whose, signal.result or b""])
 
-    def _finished(self, signal: Signal, result: bytes | None, failure: Failure | None) -> None:
-        """It is about an invocation that is over."""
-        engine = self._engine
+    def _in_ring(self, signal: Signal) -> None:
+        """It is about a plain invocation that is over."""
+        outcome = self._engine.ring.get(signal.invocation)
+        if outcome is None or not self._tell(signal, outcome.result, outcome.failure):
+            self._engine.operating.on_in_ring(signal)
+
+    def _kept(self, signal: Signal, kept: KeptOutcome) -> None:
+        """It is about another one that is over."""
+        if not self._tell(signal, kept.result, kept.failure):
+            self._engine.operating.on_kept(signal, kept)
+
+    def _tell(self, signal: Signal, result: bytes | None, failure: Failure | None) -> bool:
+        """Tell one who attaches. False: the signal wants something else."""
         waiter = waiter_of(signal)
-        if signal.kind is SignalKind.ATTACH and waiter is not None:
-            engine.sender.outcome(waiter, signal.invocation, result, failure)
-        else:
-            engine.counts["signals for finished ones"] += 1
+        if signal.kind is not SignalKind.ATTACH or waiter is None:
+            return False
+        self._engine.sender.outcome(waiter, signal.invocation, result, failure)
+        return True
 
     # -- parked ones (R7)
 
@@ -99,7 +107,7 @@ class Signals:
                 continue
             outcome = found.kept.get(signal.invocation)
             if outcome is not None:
-                self._finished(engine.parked.drop(number), outcome.result, outcome.failure)
+                self._kept(engine.parked.drop(number), outcome)
             elif signal.invocation in found.spilled or signal.invocation in engine.spilling:
                 engine.parked.will_come(number)
             else:
@@ -112,19 +120,23 @@ class Signals:
         for signal in engine.parked.pop(live.id):
             if live.id in engine.live:
                 self.apply(live, signal)
-            else:  # an earlier one has ended it
-                outcome = engine.ring.get(live.id)
-                failure = Failure(404, _unknown(live.id)) if outcome is None else outcome.failure
-                self._finished(signal, None if outcome is None else outcome.result, failure)
+            elif live.id in engine.ring:  # an earlier one has ended it
+                self._in_ring(signal)
+            else:
+                self._unknown(signal)
 
     def drop_overdue(self) -> None:
         """Nobody will come for signals whose invocation was not there when the topic's end of then was read."""
         engine = self._engine
         for signal in engine.parked.pop_overdue(engine.next_invocation or 0):
             engine.counts["signals dropped"] += 1
-            waiter = waiter_of(signal)
-            if signal.kind is SignalKind.ATTACH and waiter is not None:
-                engine.sender.outcome(waiter, signal.invocation, None, Failure(404, _unknown(signal.invocation)))
+            self._unknown(signal)
+
+    def _unknown(self, signal: Signal) -> None:
+        """Tell whoever waits for an answer that there is nothing it could be about."""
+        waiter = waiter_of(signal)
+        if waiter is not None:
+            self._engine.sender.outcome(waiter, signal.invocation, None, Failure(404, _not_known(signal.invocation)))
 
     def trace_again(self, ids: list[bytes]) -> None:
         """Where the invocations of parked signals are has changed: ask anew."""
@@ -134,11 +146,11 @@ class Signals:
 
 
 def waiter_of(signal: Signal) -> Caller | ReplyTo | None:
-    """Who attaches."""
+    """Who attaches, or waits to hear what came of it."""
     return signal.caller or signal.reply_to
 
 
-def _unknown(id_: bytes) -> str:
+def _not_known(id_: bytes) -> str:
     return (
         f"invocation {InvocationId(id_)} is not known: it never was, or its outcome is no longer kept. Outcomes of "
         f"invocations with an idempotency key and of workflows are kept for their retention, of others for a while"

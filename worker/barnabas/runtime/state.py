@@ -12,7 +12,6 @@ from barnabas.runtime.promises import Promises
 from barnabas.store import keys
 from barnabas.store.port import Op
 
-
 _NONE: Mapping[bytes, bytes] = {}
 
 

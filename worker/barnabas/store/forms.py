@@ -17,6 +17,7 @@ OPS: dict[str, tuple[int, float, int]] = {
     "DEL": (0, 0, 1),
     "RPUSH": (1, math.inf, 1),
     "LTRIM": (2, 2, 1),
+    "LREM": (1, 1, 1),  # the first that equals it
     "ZADD": (2, math.inf, 2),
     "ZREM": (1, math.inf, 1),
     "SADD": (1, math.inf, 1),

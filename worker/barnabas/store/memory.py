@@ -240,7 +240,7 @@ def _copied(shards: dict[Shard, dict[bytes, _Structure]]) -> dict[Shard, dict[by
 
 _KINDS: dict[str, Callable[[], _Structure]] = {
     **dict.fromkeys(("HSET", "HDEL", "HGETALL", "HGET", "HMGET", "HLEN"), dict),
-    **dict.fromkeys(("RPUSH", "LTRIM", "LRANGE", "LLEN"), list),
+    **dict.fromkeys(("RPUSH", "LTRIM", "LREM", "LRANGE", "LLEN"), list),
     **dict.fromkeys(("ZADD", "ZREM", "ZRANGE"), _SortedSet),
     **dict.fromkeys(("SADD", "SREM", "SMEMBERS"), set),
 }
@@ -249,6 +249,7 @@ _CHANGES: dict[str, Callable[[Any, list[bytes]], object]] = {
     "HDEL": _drop,
     "RPUSH": list.extend,
     "LTRIM": _trim,
+    "LREM": lambda values, a: values.remove(a[0]) if a[0] in values else None,
     "ZADD": lambda scores, a: scores.update(zip(a[1::2], map(float, a[::2]), strict=True)),
     "ZREM": _drop,
     "SADD": set.update,

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-#: One change to a shard: (verb, suffix, *arguments). Verbs: HSET HDEL DEL RPUSH LTRIM ZADD ZREM SADD SREM.
+#: One change to a shard: (verb, suffix, *arguments). Verbs: HSET HDEL DEL RPUSH LTRIM LREM ZADD ZREM SADD SREM.
+#: LREM takes a value alone: the first that equals it leaves the list.
 #: Arguments are bytes, str or int (at most 53 bits: a script's numbers are doubles); they arrive in the store as bytes.
 Op = tuple[Any, ...]
 #: One question about a shard: (verb, suffix, *arguments).

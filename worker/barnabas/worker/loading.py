@@ -35,7 +35,9 @@ PAGE = 100  # spilled entries looked at together
 PRESERVED = 500  # records copied to the store in one go
 EXPIRED = 500  # kept outcomes removed in one go
 
-Asked = fx.LoadStates | fx.LoadInvocation | fx.Refill | fx.Preserve | fx.TraceSignals | fx.ReadEnd | fx.Expire
+Asked = (
+    fx.LoadStates | fx.LoadInvocation | fx.Refill | fx.Preserve | fx.TraceSignals | fx.ReadEnd | fx.ReadRing | fx.Expire
+)
 Decoded = list[tuple[Record, Invocation | PoisonRecord]]
 
 
@@ -243,6 +245,9 @@ class Loader:
                 unknown = any(id_ not in found.spilled and id_ not in found.kept for id_ in ids)
                 end = await self._end(one) if unknown else 0
                 self._enter(one, lambda: engine.signals.on_traced(numbers, found, end))
+            case fx.ReadRing(signal):
+                [entries] = await self._read([(engine.shard, ("LRANGE", keys.RING, 0, -1))], [one])
+                self._enter(one, lambda: engine.operating.on_ring(signal, entries or []))
             case fx.ReadEnd():
                 asked_at = engine.now
                 end = await self._end(one)

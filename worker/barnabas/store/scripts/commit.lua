@@ -1,5 +1,5 @@
 #!lua
--- commit, version 1: a numbered change to one shard, applied as a whole or refused as a whole (DESIGN.md 5, R3, R5).
+-- commit, version 2: a numbered change to one shard, applied as a whole or refused as a whole (DESIGN.md 5, R3, R5).
 --
 -- KEYS[1]  the shard's meta hash: fields lease, number, takes, owner, broken are the scripts' own
 -- ARGV[1]  lease under which the caller works
@@ -33,6 +33,7 @@ if #ops == 0 or tonumber(ARGV[2]) ~= tonumber(number) + 1 then return {'number',
 local MANY = math.huge
 local FORMS = {
   HSET = {2, MANY, 2}, HDEL = {1, MANY, 1}, DEL = {0, 0, 1}, RPUSH = {1, MANY, 1}, LTRIM = {2, 2, 1},
+  LREM = {1, 1, 1},
   ZADD = {2, MANY, 2}, ZREM = {1, MANY, 1}, SADD = {1, MANY, 1}, SREM = {1, MANY, 1},
 }
 
@@ -60,7 +61,9 @@ local function apply()
   for i = 1, #ops do
     local op = ops[i]
     local key, last = prefix .. op[2], #op
-    if last <= CHUNK then
+    if op[1] == 'LREM' then
+      call('LREM', key, 1, op[3])
+    elseif last <= CHUNK then
       op[2] = key
       call(unpack(op))
     else
