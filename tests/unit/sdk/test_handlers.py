@@ -303,7 +303,7 @@ def test_outputs_follow_the_return_annotation():
     assert isinstance(handler.output_serde, PydanticJsonSerde)
     assert encode_output(handler, Flight(tail="N1")) == b'{"tail":"N1","delays":[]}'
     assert encode_output(handler, None) == b""
-    with pytest.raises(TypeError, match="expected a Flight, not a dict"):
+    with pytest.raises(TerminalError, match="S/depart cannot be sent: TypeError: expected a Flight, not a dict"):
         encode_output(handler, {"tail": "N1"})
 
 

@@ -295,6 +295,16 @@ def decode_input(handler: Handler[I, O], payload: bytes) -> I | None:
 
 
 def encode_output(handler: Handler[I, O], value: O) -> bytes:
-    """The result as bytes. Raises what the serde raises (TypeError, ValueError): the code, not the caller, is wrong."""
-    raw = handler.output_serde.serialize(value)
-    return raw if type(raw) is bytes else bytes(raw)
+    """The result as bytes. Raises TerminalError 500 for what its serde refuses.
+
+    Terminal, although the code is wrong and may be mended: the handler has run to its end, so it would give the same
+    again, and an exclusive one would keep its key for as long as it is tried again (F55).
+    """
+    try:
+        raw = handler.output_serde.serialize(value)
+        return raw if type(raw) is bytes else bytes(raw)
+    except TerminalError:
+        raise
+    except Exception as error:  # a serde may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise TerminalError(f"the result of {handler.target} cannot be sent: {reason}", 500) from error
