@@ -19,11 +19,11 @@ async def main(client: Client, name: str) -> None:
     ordered = await client.workflow_send(run, name, "Ada")
     waiting = await client.service_send(wait_for, ordered.invocation_id)  # during
     await client.workflow_call(pay, name, "receipt 7")
-    assert await client.attach(waiting.invocation_id, type_hint=str) == "Ada has paid: receipt 7"
+    assert await waiting.attach() == "Ada has paid: receipt 7"
     assert await client.service_call(wait_for, ordered.invocation_id) == "Ada has paid: receipt 7"  # after
 
     sent = await client.object_send(add, name, "apple", idempotency_key="once")
-    assert await client.attach(sent.invocation_id, type_hint=int) == 1
+    assert await sent.attach() == 1
     assert await client.attach(sent.invocation_id, type_hint=int) == 1  # for 24 hours: it has an idempotency key
 
     unknown = f"{sent.invocation_id[:-4]}0000"

@@ -30,12 +30,12 @@ async def main(client: Client, name: str) -> None:
     (awakeable_id,) = await cart_with(1, client, name)
     await client.service_call(answer, awakeable_id)  # from a handler
     await client.resolve_awakeable(awakeable_id, "no")  # from outside; too late, the first one counts
-    assert await client.attach(asked.invocation_id, type_hint=str) == "they said yes"
+    assert await asked.attach() == "they said yes"
 
     asked = await client.service_send(ask_person, f"{name} too")
     (awakeable_id,) = await cart_with(1, client, f"{name} too")
     await client.reject_awakeable(awakeable_id, "nobody at home", 410)
-    assert await client.attach(asked.invocation_id, type_hint=str) == "410: nobody at home"
+    assert await asked.attach() == "410: nobody at home"
 
 
 # end

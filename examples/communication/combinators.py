@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import barnabas
-from barnabas import Client, Context, Service
+from barnabas import Client, Context, DurableFuture, Service
 from examples.communication.shop import greet
 
 # snippet
@@ -29,7 +30,7 @@ async def first_of(ctx: Context, name: str) -> str:
 
 @party.handler()
 async def as_they_come(ctx: Context, milliseconds: list[int]) -> list[int]:
-    sleeps = {ctx.sleep(timedelta(milliseconds=one)): one for one in milliseconds}
+    sleeps: dict[DurableFuture[Any], int] = {ctx.sleep(timedelta(milliseconds=one)): one for one in milliseconds}
     return [sleeps[done] async for done in barnabas.as_completed(*sleeps)]
 
 

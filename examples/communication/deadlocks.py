@@ -30,7 +30,7 @@ async def main(client: Client, name: str) -> None:
 
     # `barnabas invocations deadlocks` lists this one until it is cancelled:
     waiting = await client.object_send(ask, a, [b, a])
-    await client.cancel(waiting.invocation_id)
+    await waiting.cancel()
     assert await client.object_call(ask, a, [b]) == "answered"
 
 

@@ -16,8 +16,8 @@ reminders = Service("Reminders")
 @reminders.handler()
 async def remind(ctx: Context, name: str) -> str:
     ctx.object_send(add, name, "in a century", send_delay=timedelta(days=36_500))
-    ctx.generic_send("Cart", "add", b'"second"', key=name, send_delay=timedelta(seconds=0.8))
-    handle = ctx.object_send(add, name, "first", send_delay=timedelta(seconds=0.4))
+    ctx.generic_send("Cart", "add", b'"second"', key=name, send_delay=timedelta(seconds=1.5))
+    handle = ctx.object_send(add, name, "first", send_delay=timedelta(seconds=1))
     return await handle.invocation_id()
 
 
@@ -26,11 +26,11 @@ async def main(client: Client, name: str) -> None:
     third = await client.object_send(add, name, "third", send_delay=timedelta(seconds=2))
     assert await client.object_call(items, name, None) == []
     assert await client.attach(first, type_hint=int) == 1  # waits until it was due and has run
-    assert await client.attach(third.invocation_id, type_hint=int) == 3
+    assert await third.attach() == 3
 
     never = await client.object_send(add, name, "never", send_delay=timedelta(hours=1))
-    waiting = asyncio.create_task(failure_of(client.attach(never.invocation_id)))
-    await client.cancel(never.invocation_id)
+    waiting = asyncio.create_task(failure_of(never.attach()))
+    await never.cancel()
     code, _ = await waiting
     assert code in (404, 409)  # 409 "cancelled" for who waits for it then; afterwards nobody knows it
     assert await client.object_call(items, name, None) == ["first", "second", "third"]

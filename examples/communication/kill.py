@@ -34,8 +34,8 @@ async def main(client: Client, name: str) -> None:
     top, below = f"{name}/top", f"{name}/below"
     sent = await client.object_send(stuck, top, below)
     await cart_with(1, client, below)
-    await client.kill(sent.invocation_id)  # or: barnabas invocations kill inv_...
-    assert await failure_of(client.attach(sent.invocation_id)) == (409, "killed")
+    await sent.kill()  # or: client.kill(id), barnabas invocations kill inv_...
+    assert await failure_of(sent.attach()) == (409, "killed")
     assert await client.object_call(state, top, None) == ["began"]  # exclusive: both keys are free again
     assert await client.object_call(state, below, None) == ["began"]
 

@@ -28,7 +28,7 @@ async def main(client: Client, name: str) -> None:
     listener = await client.service_send(listen, None)
     await client.service_call(talk, listener.invocation_id)  # from a handler
     await client.reject_signal(listener.invocation_id, "end", "over and out")  # from outside
-    assert await client.attach(listener.invocation_id, type_hint=list) == ["one", "two", "over and out"]
+    assert await listener.attach() == ["one", "two", "over and out"]
 
 
 # end

@@ -15,7 +15,7 @@ async def main(client: Client, name: str) -> None:
     assert again.invocation_id == first.invocation_id
 
     await client.workflow_call(pay, name, "receipt 7")  # during
-    assert await client.attach(first.invocation_id, type_hint=str) == "Ada has paid: receipt 7"
+    assert await first.attach() == "Ada has paid: receipt 7"
     assert await client.workflow_call(status, name, None) == "paid"  # after
 
     assert (await failure_of(client.workflow_call(run, name, "Eve")))[0] == 409  # a call is refused

@@ -44,7 +44,7 @@ async def start(ctx: restate.ObjectContext, rounds: int) -> None:
     if await ctx.get("left", type_hint=int) is not None:
         raise restate.TerminalError(f"{ctx.key()} runs already", status_code=409)
     ctx.set("left", rounds)
-    ctx.object_send(tick, key=ctx.key(), arg=None, send_delay=timedelta(milliseconds=100))
+    ctx.object_send(tick, key=ctx.key(), arg=None, send_delay=timedelta(milliseconds=400))
 
 
 @cron.handler()
@@ -53,7 +53,7 @@ async def tick(ctx: restate.ObjectContext) -> None:
     await ctx.object_call(note, key=ctx.key(), arg=f"tick {left}")
     if left > 1:
         ctx.set("left", left - 1)
-        ctx.object_send(tick, key=ctx.key(), arg=None, send_delay=timedelta(milliseconds=100))
+        ctx.object_send(tick, key=ctx.key(), arg=None, send_delay=timedelta(milliseconds=400))
     else:
         ctx.clear("left")
 

@@ -139,8 +139,8 @@ async def post(ctx: restate.Context, key: str) -> list[str]:
 @postman.handler()
 async def post_later(ctx: restate.Context, key: str) -> str:
     """The latest first: what counts is when each is due."""
-    ctx.object_send(note, key=key, arg="third", send_delay=timedelta(milliseconds=900))
-    ctx.generic_send("Ledger", "note", b'"second"', key=key, send_delay=timedelta(milliseconds=600))
+    ctx.object_send(note, key=key, arg="third", send_delay=timedelta(milliseconds=1800))
+    ctx.generic_send("Ledger", "note", b'"second"', key=key, send_delay=timedelta(milliseconds=1500))
     ctx.service_send(forward, arg=[key, "first"], send_delay=timedelta(milliseconds=300))
     return await ctx.object_send(note, key=key, arg="at once").invocation_id()
 
