@@ -1,0 +1,64 @@
+"""The registered services, as this process knows them: read every two seconds, and at once where a name is unknown."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from barnabas.contract.ids import InvocationId
+from barnabas.store.port import Service, Store, StoreUnavailable
+
+log = logging.getLogger("barnabas.ingress")
+
+REFRESH_SECONDS: Final = 2.0
+#: Unknown names do not make the store busier than this.
+_AT_ONCE_SECONDS: Final = 0.1
+
+
+class Registry:
+    """The services of a namespace."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.services: Mapping[str, Service] = {}
+        self._asked_at = 0.0
+        self._asking = asyncio.Lock()
+
+    async def refresh(self) -> None:
+        """Raises StoreUnavailable."""
+        self._asked_at = time.monotonic()
+        self.services = await self._store.services()
+
+    async def keep_fresh(self) -> None:
+        """Runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                await self.refresh()
+            except StoreUnavailable as error:
+                log.warning("%s", error)
+
+    async def find(self, name: str, handler: str | None = None) -> Service | None:
+        """A service, and if it has not the handler then as it is now; None: nobody has registered it."""
+        found = self._fitting(name, handler)
+        if found is not None:
+            return found
+        wanted = time.monotonic()
+        async with self._asking:  # those who come meanwhile are served by one question
+            if self._asked_at < wanted - _AT_ONCE_SECONDS:
+                try:
+                    await self.refresh()
+                except StoreUnavailable as error:
+                    log.warning("%s", error)
+        return self.services.get(name)
+
+    def _fitting(self, name: str, handler: str | None) -> Service | None:
+        found = self.services.get(name)
+        return found if found is not None and (handler is None or handler in found.handlers) else None
+
+    def service_of(self, id_: InvocationId) -> Service | None:
+        """Whose invocation this is."""
+        return next((one for name, one in self.services.items() if id_.of_service(name)), None)
