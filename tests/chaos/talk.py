@@ -405,7 +405,6 @@ UNWRITABLE: dict[str, Callable[[], Any]] = {
     "deep": lambda: _deep(100_000),
     "50 MB": lambda: "x" * 50_000_000,
     "bytes": lambda: {"a": b"\xff"},
-    "generator": lambda: (n for n in range(3)),
     "cycle": lambda: _cycle(),
 }
 

@@ -86,7 +86,7 @@ def test_large_values_from_outside_do_not_wedge_whoever_waits_for_them(stage: St
     rejected = stage.outside.call("Talk/wait_for_ever")
     stage.outside.signal(SignalKind.RESOLVE, rejected.id, position=1, failure=Failure(418, "y" * ALMOST))
     answers = stage.answers([*awakeables, *signals])
-    assert [size(answer) for answer in answers] == [10, 800_000, 500, 10, 800_000, 500]
+    assert [size_of(answer) for answer in answers] == [10, 800_000, 500, 10, 800_000, 500]
     code, message = stage.answer(rejected)
     assert code == 418
     assert len(message) < 40_000
@@ -116,6 +116,6 @@ def test_malicious_output_is_a_terminal_failure_and_frees_the_key(stage: Stage, 
     assert len(stage.crew.running()) == 2, stage.crew.words()
 
 
-def size(answer: Any) -> int:
+def size_of(answer: Any) -> int:
     """Of a text; of a failure its code."""
     return len(answer) if isinstance(answer, str) else int(answer[0])

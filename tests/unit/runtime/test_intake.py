@@ -239,6 +239,42 @@ def test_a_call_that_can_never_be_delivered_fails_at_its_caller_and_is_a_dead_le
     assert number not in {int(one) for one in bench.stored("HGETALL", b"out")}
 
 
+def test_a_dead_letter_that_does_not_fit_itself_is_shortened_once() -> None:
+    """F23: with its whole key it would not fit either, and the outbox would go round for ever."""
+    bench = bench_of_service()
+    bench.acks_wait = True
+    bench.feed_records([Record(0, 0, b"k" * 5000, b"what is this", None)])
+    [(number, _)] = bench.produced
+    bench.engine.on_undeliverable(number, "too large")
+    bench.work()
+    _, short = bench.dead_letters
+    assert (short.reason, short.key, short.value) == (bench.dead_letters[0].reason, b"k" * 1000, None)
+    assert "did not fit" in short.detail
+    assert len(bench.produced) == 2
+
+
+def test_who_waits_for_a_result_that_can_never_be_delivered_gets_a_failure() -> None:
+    """F23: a client by its reply, a handler by its completion."""
+    bench = bench_of_service()
+    bench.acks_wait = True
+    ids = [
+        bench.call("run", "x"),
+        bench.call("run", "y", caller=Caller(bytes(random_id("Svc", None)), "Svc", "key", 3)),
+    ]
+    for number, _ in list(bench.produced):
+        bench.engine.on_undeliverable(number, "too large")
+    bench.work()
+    failure = Failure(500, "the result could not be delivered: too large")
+    assert bench.replies[ids[0]] == failure
+    signal = codec.decode_signal(bench.produced[-1][1].value)
+    assert (signal.call_id, signal.position, signal.failure, signal.result) == (ids[1], 3, failure, None)
+    assert len(bench.dead_letters) == 2
+    before = len(bench.produced)
+    bench.engine.on_undeliverable(bench.produced[-1][0], "too large")
+    bench.work()
+    assert len(bench.produced) == before + 1, "a failure that cannot be delivered is a dead letter, and no more"
+
+
 def test_a_client_whose_call_cannot_be_sent_on_is_told() -> None:
     """R16."""
     bench = bench_of_service(partitions=2)

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from barnabas.runtime import journal as j
-from barnabas.runtime.failures import failure_of
+from barnabas.runtime.failures import MAX_CHARACTERS, failure_of, too_long
 from barnabas.runtime.futures import JournalFuture
 from barnabas.runtime.host import Crashed as Crashed
 from barnabas.runtime.host import Finished as Finished
@@ -161,6 +161,8 @@ class Attempt:
         `quiet`: it need not be stored before what follows from it (a step's command is stored with its result).
         """
         self._check_in_hand()
+        if len(issued[1]) > MAX_CHARACTERS:
+            raise too_long("a name", len(issued[1]))
         if not issued[1].isascii():
             issued[1].encode()  # a name without a UTF-8 form could not be stored: raise that in the handler
         journal, cursor = self.journal, self._cursor

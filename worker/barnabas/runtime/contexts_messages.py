@@ -11,6 +11,7 @@ from typing import Any, Final
 from barnabas.contract.ids import InvocationId, child_id, idempotent_id, workflow_id
 from barnabas.runtime import journal as j
 from barnabas.runtime.contexts_part import END_OF_TIME, ContextPart
+from barnabas.runtime.failures import MAX_CHARACTERS, too_long
 from barnabas.runtime.futures import CallFuture, SentInvocation
 from barnabas.sdk.errors import NotYetSupported
 from barnabas.sdk.handler import Handler, handler_of
@@ -173,6 +174,8 @@ class MessageCommands(ContextPart):
         if attempt.replaying:
             id_ = b""  # the journal has it
         else:
+            if key is not None or idempotency_key is not None or headers:
+                _check_length(f"{service}/{handler}", key, idempotency_key, headers or {})
             target_kind = self._kind_of(service, handler, key, payload)
             id_ = self._id(target_kind, service, handler, key, payload, due, idempotency_key)
         entry, replayed = attempt.command([kind, f"{service}/{handler}", key, id_])
@@ -229,6 +232,15 @@ def _check_headers(headers: dict[str, str]) -> None:
             raise TypeError(f"the header {name!r} is not text with a text for its value: {type(value).__name__}")
         name.encode()
         value.encode()
+
+
+def _check_length(target: str, key: str | None, idempotency_key: str | None, headers: dict[str, str]) -> None:
+    """What would not fit into a record beside its payload must be refused before it is journaled, too."""
+    length = len(key or "") + len(idempotency_key or "")
+    if headers:
+        length += sum(len(name) + len(value) for name, value in headers.items())
+    if length > MAX_CHARACTERS:
+        raise too_long(f"what addresses the message to {target} (key, idempotency key, headers)", length)
 
 
 def _with_trace(headers: dict[str, str] | None, trace: str) -> dict[str, str]:

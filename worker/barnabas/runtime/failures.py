@@ -12,7 +12,8 @@ from typing import Final
 from barnabas.contract.records import Failure
 from barnabas.sdk.errors import RetryableError, TerminalError
 
-#: Characters of a message, and of all metadata together. More would not fit into a record beside everything else.
+#: Characters of a message, of all metadata together, of a name, and of what addresses a message (key, idempotency key,
+#: headers). More would not fit into a record beside everything else.
 MAX_CHARACTERS: Final = 32_000
 #: The status of a failure whose own is no HTTP status.
 _UNKNOWN_STATUS: Final = 500
@@ -27,6 +28,11 @@ def failure_of(error: TerminalError) -> Failure:
     if sum(len(name) + len(value) for name, value in metadata.items()) > MAX_CHARACTERS:
         metadata = {}
     return Failure(int(code), _clean(str(error.message)), metadata)
+
+
+def too_long(what: str, characters: int) -> TerminalError:
+    """The error for a text whose place in a record is too small for it."""
+    return TerminalError(f"{what} has {characters} characters, more than {MAX_CHARACTERS}", 413)
 
 
 def failure_text(error: BaseException) -> str:

@@ -5,7 +5,8 @@ Each becomes an entry of the outbox, in the commit that holds its cause (DESIGN.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 from barnabas.contract import codec
 from barnabas.contract.ids import InvocationId
@@ -16,6 +17,10 @@ from barnabas.runtime.deferred import Deferred
 from barnabas.runtime.directory import Directory
 from barnabas.runtime.live import Live
 from barnabas.runtime.outbox import Entry, Outbox
+
+
+#: Of a key and a detail, in a dead letter that does not fit with all that it has.
+_SHORT: Final = 1000
 
 
 class Call(NamedTuple):
@@ -122,17 +127,33 @@ class Sender:
         A client who waits for it is told (R16).
         """
         record = entry.record
-        value = record.value
         if record.topic == self.directory.names.dead_letters:
-            value = None  # the dead letter itself is what does not fit: keep the fact, drop the bytes
-        self.dead_letter(DeadLetter("undeliverable", why, record.topic, record.partition, -1, 0, record.key, value))
+            self.dead_letter(_shortened(codec.decode_dead_letter(record.value)))
+            return None
+        place = record.topic, record.partition
+        self.dead_letter(DeadLetter("undeliverable", why, *place, -1, 0, record.key, record.value))
         if entry.invocation is None:
+            self._fail_instead(record, why)
             return None
         invocation = codec.decode_invocation(record.value)
         for waiter in (invocation.reply_to, *invocation.waiters):
             if waiter is not None:
                 self.outcome(waiter, invocation.id, None, undelivered(why))
         return None if invocation.caller is None else Call(invocation.id, invocation.caller)
+
+    def _fail_instead(self, record: OutRecord, why: str) -> None:
+        """Who waits for a result that can never be delivered gets a failure, which is short."""
+        failure = Failure(500, f"the result could not be delivered: {why}")
+        names = self.directory.names
+        if record.topic == names.replies:
+            reply = codec.decode_reply(record.value)
+            if reply.result is not None:
+                self.outcome(ReplyTo(reply.client, reply.request), reply.invocation, None, failure)
+        elif (names.service_of(record.topic) or ("", ""))[1] == "signals":
+            signal = codec.decode_signal(record.value)
+            if signal.result is not None and signal.kind in (SignalKind.COMPLETION, SignalKind.RESOLVE):
+                place = record.topic, record.partition
+                self.signal_to(place, replace(signal, result=None, failure=failure), record.key or b"")
 
     def invocation(self, invocation: Invocation) -> None:
         """An invocation, to its target, or to `delays` if it waits there."""
@@ -152,6 +173,13 @@ class Sender:
         self, topic: str, partition: int, key: bytes | None, value: bytes, invocation: bytes | None = None
     ) -> None:
         self._outbox.add(OutRecord(topic, partition, key, value, None), self.take, invocation)
+
+
+def _shortened(letter: DeadLetter) -> DeadLetter:
+    """A dead letter that does not fit into a record itself: the fact without the bytes."""
+    detail = f"{letter.detail[:_SHORT]} (value, headers and the rest of the key did not fit into this record)"
+    key = None if letter.key is None else letter.key[:_SHORT]
+    return replace(letter, detail=detail, key=key, value=None, headers=[])
 
 
 def caller_of(live: Live, position: int) -> Caller:
