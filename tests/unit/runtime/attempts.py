@@ -222,6 +222,14 @@ class TaskRun(Run):
             self.outcome = self.host.over[-1]
         return self
 
+    async def turns_until(self, condition: Callable[[], bool]) -> None:
+        """Turns of the loop, no more of them than it takes."""
+        for _ in range(1000):
+            if condition():
+                return
+            await asyncio.sleep(0)
+        raise AssertionError("it never came")
+
     async def pass_turns(self) -> None:
         """While the handler waits for something foreign, which `idle` would wait for too."""
         for _ in range(30):

@@ -258,6 +258,23 @@ async def test_of_several_waits_of_a_task_the_oldest_one_raises() -> None:
     assert made.value == b'[[409,"cancelled"],1]'
 
 
+async def test_it_is_not_lost_in_a_wait_that_asyncio_ends_in_the_same_turn() -> None:
+    branches: list[asyncio.Future[Any]] = []
+
+    async def run(ctx: Context) -> Any:
+        branches.append(asyncio.ensure_future(call(ctx)))
+        with pytest.raises(asyncio.CancelledError):
+            await branches[0]
+        return await outcome_of(call(ctx))
+
+    made = await TaskRun(run).idle()
+    made.put(CANCELLED)
+    await made.turns_until(lambda: made.attempt.running_code)  # the branch is about to hear of it
+    branches[0].cancel()
+    await made.idle()
+    assert made.value == b'[409,"cancelled"]'
+
+
 async def test_a_handler_that_became_a_task_while_it_waited_is_cancelled_there() -> None:
     async def run(ctx: Context) -> Any:
         await asyncio.sleep(0)

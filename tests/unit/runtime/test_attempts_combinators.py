@@ -357,6 +357,34 @@ async def test_a_wait_of_two_branches_ends_in_the_order_of_the_journal() -> None
     assert (again.outcome, again.journal, again.host.asked) == (made.outcome, made.journal, [])
 
 
+async def test_a_branch_on_its_way_is_not_overtaken_by_a_result_that_comes_meanwhile() -> None:
+    """On a replay the two results lie there together, so how far apart they came must not matter."""
+
+    async def branch(ctx: Context, future: Any, turns: int, order: list[int]) -> None:
+        n = int(await future)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        order.append(n)
+        ctx.generic_send("Other", "add", b"%d" % n)
+
+    async def run(ctx: Context) -> Any:
+        order: list[int] = []
+        one, two = calls(ctx, 2)
+        await asyncio.gather(branch(ctx, one, 3, order), branch(ctx, two, 0, order))
+        return order
+
+    made = await TaskRun(run).idle()
+    made.put(made.result(1, b"1"))
+    await made.turns_until(lambda: made.attempt.running_code)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    made.put(made.result(2, b"2"))
+    await made.idle()
+    assert made.value == b"[1,2]"
+    again = await made.again().idle()  # type: ignore[attr-defined]
+    assert (again.outcome, again.journal, again.host.asked) == (made.outcome, made.journal, [])
+
+
 def test_is_completed_can_be_branched_on() -> None:
     async def run(ctx: Context) -> Any:
         one, two = calls(ctx, 2)
