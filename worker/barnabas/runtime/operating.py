@@ -18,6 +18,16 @@ from barnabas.contract.records import Failure, Signal, SignalKind
 from barnabas.runtime import effects as fx
 from barnabas.runtime import journal as j
 from barnabas.runtime import live as states_of
+from barnabas.runtime.answers import (
+    ACCEPTED,
+    CONFLICT,
+    DONE,
+    GONE,
+    TOO_EARLY,
+    UNPROCESSABLE,
+    answer,
+    refuse,
+)
 from barnabas.runtime.kept import KeptOutcome
 from barnabas.runtime.live import Live
 from barnabas.runtime.ring import RingEntry, unpack_ring_entry, without_journal
@@ -28,13 +38,6 @@ if TYPE_CHECKING:
 
 #: The handler that a patch of state names. No handler of people's can: names of theirs begin with a letter or "_".
 STATE_PATCH: Final = "@state"
-
-_DONE: Final = 200
-_ACCEPTED: Final = 202
-_CONFLICT: Final = 409
-_GONE: Final = 410
-_UNPROCESSABLE: Final = 422
-_TOO_EARLY: Final = 425
 
 
 class Operating:
@@ -49,31 +52,31 @@ class Operating:
         """Do it, and say what came of it."""
         match signal.kind:
             case SignalKind.CANCEL:
-                self.answer(signal, _DONE if self._engine.ending.never_began(live) else _ACCEPTED)
+                self.answer(signal, DONE if self._engine.ending.never_began(live) else ACCEPTED)
                 self._engine.ending.cancel(live)
             case SignalKind.KILL:
-                self.answer(signal, _DONE)
+                self.answer(signal, DONE)
                 self._engine.ending.kill(live)
             case SignalKind.PAUSE:
                 self._pause(live, signal)
             case SignalKind.RESUME:
                 self._resume(live, signal)
             case _:
-                self.refuse(signal, _CONFLICT, "it is not over: cancel or kill it first")
+                self.refuse(signal, CONFLICT, "it is not over: cancel or kill it first")
 
     def _pause(self, live: Live, signal: Signal) -> None:
         if live.status == states_of.SCHEDULED:
-            self.refuse(signal, _CONFLICT, "it is scheduled and has not begun: cancel it, or wait until it is due")
+            self.refuse(signal, CONFLICT, "it is scheduled and has not begun: cancel it, or wait until it is due")
         elif live.status == states_of.PAUSED:
-            self.answer(signal, _DONE)
+            self.answer(signal, DONE)
         else:
             self._engine.pause(live)
-            self.answer(signal, _ACCEPTED)
+            self.answer(signal, ACCEPTED)
 
     def _resume(self, live: Live, signal: Signal) -> None:
         engine = self._engine
         if live.status == states_of.SCHEDULED:
-            self.refuse(signal, _TOO_EARLY, "it is scheduled and has not begun")
+            self.refuse(signal, TOO_EARLY, "it is scheduled and has not begun")
             return
         if live.status in (states_of.PAUSED, states_of.BACKING_OFF):
             live.attempts = 0
@@ -86,7 +89,7 @@ class Operating:
         for step in list((live.steps or {}).values()):
             if step.attempts and not step.at_work:
                 engine.stepping.run(step)
-        self.answer(signal, _DONE)
+        self.answer(signal, DONE)
 
     # -- one that is over
 
@@ -96,23 +99,23 @@ class Operating:
         match signal.kind:
             case SignalKind.PURGE:
                 if not engine.forget_kept(id_, kept):
-                    self.refuse(signal, _CONFLICT, "other handlers of the workflow are at work")
+                    self.refuse(signal, CONFLICT, "other handlers of the workflow are at work")
                     return
-                self.answer(signal, _DONE)
+                self.answer(signal, DONE)
             case SignalKind.PURGE_JOURNAL:
                 engine.kept.replace(id_, kept._replace(entry=without_journal(kept.entry)), engine.next_commit)
-                self.answer(signal, _DONE)
+                self.answer(signal, DONE)
             case SignalKind.RESTART:
                 self._restart(signal, unpack_ring_entry(kept.entry))
             case _:
-                self.refuse(signal, _CONFLICT, "it is completed")
+                self.refuse(signal, CONFLICT, "it is completed")
 
     def on_in_ring(self, signal: Signal) -> None:
         """It is about a plain invocation that is in the ring: what stands there has to be read for some of it."""
         if signal.kind in (SignalKind.PURGE, SignalKind.PURGE_JOURNAL, SignalKind.RESTART):
             self._engine.effects.append(fx.ReadRing(signal))
         else:
-            self.refuse(signal, _CONFLICT, "it is completed")
+            self.refuse(signal, CONFLICT, "it is completed")
 
     def on_ring(self, signal: Signal, entries: Sequence[bytes]) -> None:
         """The ring as the store has it."""
@@ -130,7 +133,7 @@ class Operating:
             engine.ring.remove(id_)
             if signal.kind is SignalKind.PURGE_JOURNAL:
                 engine.ring.put(id_, outcome, without_journal(packed))
-            self.answer(signal, _DONE)
+            self.answer(signal, DONE)
 
     def _restart(self, signal: Signal, old: RingEntry) -> None:
         engine, new_id = self._engine, signal.call_id
@@ -138,16 +141,16 @@ class Operating:
         if new_id is None or not engine.owns(new_id):
             self.refuse(signal, 400, "the new invocation's id does not belong to this shard")
         elif kind == "workflow":
-            self.refuse(signal, _UNPROCESSABLE, "a workflow runs once a key: purge it, and submit it again")
+            self.refuse(signal, UNPROCESSABLE, "a workflow runs once a key: purge it, and submit it again")
         elif old.journal is None:
-            self.refuse(signal, _GONE, "its journal, and with it its input, was purged")
+            self.refuse(signal, GONE, "its journal, and with it its input, was purged")
         elif (prefix := _prefix(old.journal, signal.position or 0)) is None:
             detail = "there are not so many commands, or the result of one of them is not in the journal"
             self.refuse(signal, 400, f"cannot keep the journal up to command {signal.position}: {detail}")
         else:
             if new_id not in engine.live and new_id not in engine.ring:  # else the record of the signal came twice
                 engine.restart(old, new_id, prefix)
-            self.answer(signal, _DONE, new_invocation_id=str(InvocationId(new_id)))
+            self.answer(signal, DONE, new_invocation_id=str(InvocationId(new_id)))
 
     # -- state
 
@@ -163,27 +166,21 @@ class Operating:
             engine.finish(live, None, Failure(400, f"this is no patch of state: {type(error).__name__} {error}"))
             return
         if version is not None and version != state_version(engine.state_of(live.key)):
-            engine.finish(live, None, Failure(_CONFLICT, "the state has changed since it was read: read it again"))
+            engine.finish(live, None, Failure(CONFLICT, "the state has changed since it was read: read it again"))
             return
         engine.clear_state(live)
         for name, value in values.items():
             engine.set_state(live, name, value)
-        engine.finish(live, json.dumps({"status": _ACCEPTED}).encode(), None)
-
-    # -- answers
+        engine.finish(live, json.dumps({"status": ACCEPTED}).encode(), None)
 
     def answer(self, signal: Signal, status: int, **more: str) -> None:
-        """Tell the one who waits for it that it was done."""
-        if signal.reply_to is not None:
-            result = json.dumps({"status": status, **more}).encode()
-            self._engine.sender.outcome(signal.reply_to, signal.invocation, result, None)
+        """It was done."""
+        answer(self._engine.sender, signal, status, **more)
 
     def refuse(self, signal: Signal, code: int, why: str) -> None:
-        """Tell the one who waits for it that nothing was done."""
+        """It was not."""
         self._engine.counts["signals refused"] += 1
-        if signal.reply_to is not None:
-            failure = Failure(code, f"{signal.kind.value.lower().replace('_', '-')} of {_text(signal)}: {why}")
-            self._engine.sender.outcome(signal.reply_to, signal.invocation, None, failure)
+        refuse(self._engine.sender, signal, code, why)
 
 
 def state_version(values: Mapping[str, bytes]) -> str:
@@ -215,7 +212,3 @@ def _prefix(journal: list[j.Entry], commands: int) -> list[j.Entry] | None:
 
 #: Commands that have a result.
 _ANSWERED: Final = frozenset({j.CALL, j.RUN, j.SLEEP, j.AWAKEABLE, j.SIGNAL, j.ATTACH, j.PROMISE})
-
-
-def _text(signal: Signal) -> str:
-    return str(InvocationId(signal.invocation))

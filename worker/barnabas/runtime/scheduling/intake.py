@@ -14,6 +14,7 @@ from barnabas.contract.errors import UNADDRESSED, PoisonRecord
 from barnabas.contract.ids import InvocationId
 from barnabas.contract.records import Caller, Failure, Invocation, Signal, SignalKind
 from barnabas.log.port import Record
+from barnabas.runtime.answers import CONFLICT, DONE, TOO_EARLY, answer, refuse
 from barnabas.runtime.marks import Verdict
 from barnabas.runtime.scheduling.ended import CANCELLED, KILLED, Ended
 from barnabas.runtime.scheduling.scheduler import FAILURES, Scheduler
@@ -21,6 +22,8 @@ from barnabas.runtime.scheduling.waiting import Waiting, accepted, waiters_of
 from barnabas.runtime.sender import letter_of, partition_key
 
 _DELAYS: Final = "d"  # the topic's letter in marks (R1)
+
+_SCHEDULED: Final = "it is scheduled and has not begun"
 
 Decoded = list[tuple[Record, Invocation | Signal | PoisonRecord]]
 
@@ -154,8 +157,12 @@ class DelayIntake:
         match signal.kind:
             case SignalKind.CANCEL:
                 engine.end(waiting, CANCELLED)
+                answer(engine.sender, signal, DONE)
             case SignalKind.KILL:
                 engine.end(waiting, KILLED)
+                answer(engine.sender, signal, DONE)
+            case SignalKind.RESUME:
+                refuse(engine.sender, signal, TOO_EARLY, _SCHEDULED)
             case SignalKind.ATTACH:
                 waiter = signal.caller or signal.reply_to
                 if waiter is not None and waiting.add_waiter(waiter):
@@ -164,6 +171,8 @@ class DelayIntake:
                 signal.label = None
                 waiting.held.append(codec.encode_signal(signal))
                 engine.changed(waiting)
+            case _:
+                refuse(engine.sender, signal, CONFLICT, _SCHEDULED)
 
     def _too_late(self, signal: Signal, failure: Failure) -> None:
         """It is about one that was cancelled here."""
@@ -172,6 +181,7 @@ class DelayIntake:
             self._engine.sender.outcome(waiter, signal.invocation, None, failure)
         else:
             self._engine.counts["signals for ended ones"] += 1
+            refuse(self._engine.sender, signal, CONFLICT, failure.message)
 
     def _pass_on(self, record: Record, signal: Signal) -> None:
         """It does not wait here: it has been released, or has never come."""
@@ -184,7 +194,7 @@ class DelayIntake:
         detail = f"no registered service can have the invocation {InvocationId(signal.invocation)}"
         self._poison(record, PoisonRecord(UNADDRESSED, detail))
         waiter = signal.caller or signal.reply_to
-        if signal.kind is SignalKind.ATTACH and waiter is not None:
+        if waiter is not None:
             engine.sender.outcome(waiter, signal.invocation, None, Failure(404, detail))
 
 
