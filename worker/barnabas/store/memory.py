@@ -89,6 +89,10 @@ class MemoryCore:
         except _WrongTypeError as error:
             raise StoreCorrupt(f"{shard} cannot be used as it stands in the store: {error}") from None
 
+    def suffixes(self) -> list[tuple[Shard, bytes]]:
+        """All keys there are, by shard."""
+        return [(shard, suffix) for shard, structures in self._shards.items() for suffix in structures]
+
     def register(self, services: Sequence[Service]) -> None:
         """See `port.Store.register`."""
         for service in services:
