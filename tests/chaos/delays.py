@@ -7,6 +7,7 @@ the tests read its topics themselves, and look at labels as its shards would.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -226,6 +227,35 @@ class Delays:
         self.crew.close()
         self._consumer.close()
         self.redis.close()
+
+
+class Bare:
+    """What a write to the store and then one to the log take by themselves, while a test runs: the machine's own pace."""
+
+    def __init__(self, addresses: Addresses, topic: str) -> None:
+        self.took_ms: list[int] = []
+        self._redis = Redis.from_url(addresses.redis)
+        self._producer = Producer({"bootstrap.servers": addresses.kafka, "acks": "all", "linger.ms": 0})
+        self._topic = topic
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Bare:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._redis.close()
+
+    def _run(self) -> None:
+        while not self._over.wait(0.02):
+            began = time.monotonic()
+            self._redis.set("bare", "x")
+            self._producer.produce(self._topic, b"x")
+            self._producer.flush(30)
+            self.took_ms.append(round((time.monotonic() - began) * 1000))
 
 
 def now_ms() -> int:

@@ -345,6 +345,8 @@ async def large_result(ctx: ObjectContext, size: int) -> bytes:
 @once.handler()
 async def large_things(ctx: ObjectContext, what: str) -> str:
     """Each of these is refused, where it is made and with a terminal error."""
+    if what == "failure":
+        raise TerminalError("x" * LARGE, metadata={"a": "x" * LARGE})
     try:
         await _large(ctx, what)
     except TerminalError as error:
@@ -380,8 +382,6 @@ async def _large(ctx: ObjectContext, what: str) -> None:
             ctx.set("large", text)
         case "step":
             await ctx.run_typed("large", lambda: text)
-        case "failure":
-            raise TerminalError(text, metadata={"a": text})
 
 
 class Hostile(Exception):

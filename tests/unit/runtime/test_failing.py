@@ -295,6 +295,33 @@ def test_a_step_without_a_policy_pauses_its_invocation_as_that_says() -> None:
     assert "step 'x': ValueError: no" in bench.live(id_).last_failure
 
 
+def test_failures_of_a_step_count_across_restarts_until_it_succeeds() -> None:
+    """F26: a worker that starts again and again would otherwise never come to the end of the policy."""
+    once = Service("Svc", invocation_retry_policy=InvocationRetryPolicy(max_attempts=4))
+    works = False
+
+    def flaky() -> int:
+        if not works:
+            raise ValueError("no")
+        return 7
+
+    @once.handler()
+    async def run(ctx: Context, arg: object) -> None:
+        await ctx.run_typed("x", flaky)
+        raise RuntimeError("and then this")
+
+    bench = Bench(once)
+    id_ = bench.call("run", 1)
+    bench.pass_time(50)
+    assert bench.live(id_).attempts == 2
+    bench.crash()
+    assert bench.live(id_).attempts == 3
+    works = True
+    bench.pass_time(200)
+    assert bench.live(id_).attempts == 1, "the step has come on: what follows has all attempts again"
+    assert "and then this" in bench.live(id_).last_failure
+
+
 def test_steps_started_together_run_once_each_though_the_attempt_fails_meanwhile() -> None:
     tries: list[str] = []
     attempts: list[int] = []

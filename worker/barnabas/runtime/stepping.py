@@ -75,6 +75,9 @@ class Stepping:
                 return
             entry = [j.FAILURE, step.position, None, failed.code, failed.message, failed.metadata]
         del live.steps[step.position]
+        if live.attempts:  # they are counted since the invocation last came on
+            live.attempts = 0
+            engine.change_header(live)
         # The handler goes on once the result is in the store, not before.
         live.hold = engine.next_commit
         heapq.heappush(self._held, (live.hold, next(self._tie), live))
@@ -98,7 +101,12 @@ class Stepping:
         if isinstance(error, TerminalError):
             return failure_of(error)
         live, engine = step.live, self._engine
-        step.attempts += 1
+        if step.policy is None:
+            # Under the invocation's policy the failure is the invocation's: counted in its header, across restarts.
+            live.attempts += 1
+            step.attempts = live.attempts
+        else:
+            step.attempts += 1
         step.first_failed_at = step.first_failed_at or engine.now
         decision = of_step(step, engine.handlers.get(live.handler), error, engine.now)
         live.last_failure = f"step '{step.name}': {failure_text(error)}"
