@@ -54,9 +54,17 @@ class Parked:
         return self._signals.get(number)
 
     def wait_until(self, number: int, end: int) -> None:
-        """It waits until the invocations topic was read up to this offset."""
-        if number in self._until:
+        """It waits until the invocations topic was read up to this offset.
+
+        Unless its invocation has gone to the store since that was asked, and so will come.
+        """
+        if self._until.get(number) == _ASKED:
             self._until[number] = end
+
+    def ask_again(self, number: int) -> None:
+        """Where its invocation is has changed: nothing is known of it until the next answer."""
+        if number in self._until:
+            self._until[number] = _ASKED
 
     def will_come(self, number: int) -> None:
         """Its invocation waits in the store alone, or in Kafka alone, and comes in its turn."""

@@ -141,6 +141,8 @@ class Signals:
     def trace_again(self, ids: list[bytes]) -> None:
         """Where the invocations of parked signals are has changed: ask anew."""
         numbers = self._engine.parked.of(ids)
+        for number in numbers:
+            self._engine.parked.ask_again(number)
         if numbers:
             self._engine.effects.append(fx.TraceSignals(numbers))
 
