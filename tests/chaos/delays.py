@@ -73,7 +73,7 @@ class Delays:
         self.released: dict[bytes, list[Released]] = {}
         self.signals: list[Signal] = []
         self.replies: dict[bytes, list[Reply]] = {}
-        self._marks: dict[tuple[str, bytes], int] = {}  # as a receiver has them
+        self._marks: dict[tuple[int, str, bytes], int] = {}  # as the receiving shards have them
         self.accepted: list[InvocationId] = []  # in the order in which the target takes them
         self._producer = Producer(
             {"bootstrap.servers": addresses.kafka, "enable.idempotence": True, "queue.buffering.max.messages": 2**21}
@@ -155,15 +155,15 @@ class Delays:
             elif message.topic() == self.names.signals(SERVICE):
                 self.signals.append(codec.decode_signal(value))
             else:
-                self._take(codec.decode_invocation(value), message.timestamp()[1])
+                self._take(message.partition() or 0, codec.decode_invocation(value), message.timestamp()[1])
 
-    def _take(self, invocation: Invocation, appended_at: int) -> None:
+    def _take(self, partition: int, invocation: Invocation, appended_at: int) -> None:
         label = invocation.label
         assert label is not None
         self.released.setdefault(invocation.id, []).append(Released(invocation, appended_at))
-        mark = self._marks.get((label.shard, label.lease), 0)
-        if label.number > mark:
-            self._marks[label.shard, label.lease] = label.number
+        mark = (partition, label.shard, label.lease)
+        if label.number > self._marks.get(mark, 0):
+            self._marks[mark] = label.number
             self.accepted.append(InvocationId(invocation.id))
 
     def wait_released(self, *ids: bytes, seconds: float = 60.0) -> None:
@@ -230,7 +230,7 @@ class Delays:
 
 
 class Bare:
-    """What a write to the store and then one to the log take by themselves, while a test runs: the machine's own pace."""
+    """What a write to the store and then one to the log take by themselves while a test runs: the machine's pace."""
 
     def __init__(self, addresses: Addresses, topic: str) -> None:
         self.took_ms: list[int] = []

@@ -65,9 +65,12 @@ class WorkerProcess:
 
     def wait_stopped(self, seconds: float) -> None:
         """Until it has frozen at its failpoint."""
-        how = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
-        frozen = wait_until(lambda: os.waitid(os.P_PID, self.pid, how) is not None, seconds)
+        frozen = wait_until(self.is_stopped, seconds)
         assert frozen, f"worker {self.pid} was to freeze at a failpoint\n{self.words()}"
+
+    def is_stopped(self) -> bool:
+        """Whether it has frozen at its failpoint."""
+        return os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
 
     def is_running(self) -> bool:
         """Whether it has not ended."""

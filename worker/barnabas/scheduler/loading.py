@@ -147,12 +147,15 @@ class DelayLoader:
     async def _look_up_all(self, engine: Scheduler) -> None:
         waiting = self._lookups[engine]
         while waiting:
-            intake, decoded = waiting[0]
+            intake = waiting[0][0]
+            batches = len(waiting)  # what has gathered goes together: many small batches must not queue up
+            decoded = [one for _, batch in waiting for one in batch]
             token = engine.window.asked(engine.number)
             found = await self._waiting(engine, intake.ids_to_look_up(decoded))
             if found is None:
                 break
-            waiting.popleft()
+            for _ in range(batches):
+                waiting.popleft()
             with self._between_turns():
                 intake.on_records(decoded, found)
                 engine.window.answered(token, engine.number)
