@@ -1,7 +1,8 @@
 """What type checkers make of calls by definitions. Not run: mypy and pyright read it, both strict (test_typing.py).
 
-The four ways to share definitions: the handler itself, a definition of the caller's own, generated stubs (test_stubs.py), names. A
-comment to ignore stands where there must be an error; both checkers complain about those that are not needed.
+The four ways to share definitions: the handler itself, a definition of the caller's own, generated stubs (see
+test_client_stubs.py), names. A comment to ignore stands where there must be an error; both checkers complain about
+those that are not needed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,17 @@ from typing import Any, Protocol, assert_type
 from pydantic import BaseModel
 
 import barnabas
-from barnabas import Client, Context, DurableCallFuture, ObjectContext, SendHandle, Sent, Service, VirtualObject, Workflow
+from barnabas import (
+    Client,
+    Context,
+    DurableCallFuture,
+    ObjectContext,
+    SendHandle,
+    Sent,
+    Service,
+    VirtualObject,
+    Workflow,
+)
 
 
 class Item(BaseModel):
