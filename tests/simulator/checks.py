@@ -9,9 +9,12 @@ from barnabas.contract import codec, raw
 from barnabas.contract.ids import InvocationId
 from barnabas.contract.records import DeadLetter, Invocation
 from barnabas.store import keys
+from tests.simulator import agreement
+from tests.simulator.expected import Expected
 from tests.simulator.faces import Violation
+from tests.simulator.patterns import fits
 from tests.simulator.places import NAMES, PARTITIONS, SHARDS, TOPIC_ID
-from tests.simulator.workload import KEYS, OBJECT, Expected, Root, outcome, unpack
+from tests.simulator.programs import FLOW, KEYS, OBJECT, Root, unpack
 
 if TYPE_CHECKING:
     from tests.simulator.world import World
@@ -27,33 +30,48 @@ def check(world: World) -> None:
     """Raises Violation for the first promise that was broken."""
     if world.violation is not None:
         raise world.violation
-    expected = Expected()
-    results = {root.number: outcome(root, expected) for root in world.roots}
-    _replies(world, results)
-    logs = {key: _log_of(world, key) for key in KEYS}
+    expected = Expected(world.cut, world.fell_back)
+    results = {root.number: expected.of(root) for root in world.roots}
+    _replies(world, expected, results)
+    agreement.check(world, expected)
+    logs = {key: _log_of(world, key) for key in (*KEYS, "f0")}
     _logs(world, expected, logs)
     _order(world, expected, logs)
     _effects(world, expected)
     _nothing_left(world)
 
 
-def _replies(world: World, results: dict[int, Any]) -> None:
+def _replies(world: World, expected: Expected, results: dict[int, Any]) -> None:
     """P1, K1: each request has one outcome, the right one, and each client was told."""
-    by_token: dict[str, list[Any]] = defaultdict(list)
+    by_name: dict[str, list[Any]] = defaultdict(list)
     for record in world.log.partitions[NAMES.replies, 0]:
         reply = codec.decode_reply(record.value)
         told = ["failed", reply.failure.code] if reply.failure is not None else unpack(reply.result)
-        by_token[reply.request.decode()].append(told)
+        by_name[reply.request.decode()].append(told)
     for root in world.roots:
         if root.raw:
             continue
-        told = by_token[root.token]
+        told = by_name[root.name]
         if not told:
-            raise Violation("P1", f"{root.token} was never answered")
+            raise Violation("P1", f"{root.name} was never answered")
         if root.handler == "look":
             _looks(world, root, told)
-        elif any(one != results[root.number] for one in told):
-            raise Violation("P1", f"{root.token} was answered with {told}, not with {results[root.number]}")
+            continue
+        _one_outcome(world, root.name, told, results[root.number], root.token in world.cut)
+        attached = by_name[f"attach {root.name}"]
+        if root.attached and not attached:
+            raise Violation("P1", f"who attached to {root.name} was never answered")
+        pattern = expected.attached(root) if root.shared is not None else results[root.number]
+        same = attached if root.shared is not None else told + attached
+        _one_outcome(world, f"attach {root.name}", same, pattern, root.token in world.cut)
+
+
+def _one_outcome(world: World, name: str, told: list[Any], pattern: Any, cut: bool) -> None:
+    for one in told:
+        if not fits(pattern, one):
+            raise Violation("P1", f"{name} was answered with {one}, not with {pattern}")
+    if any(one != told[0] for one in told) and not cut and not world.fell_back:
+        raise Violation("P1", f"{name} was answered in more than one way: {told}")
 
 
 def _looks(world: World, root: Root, told: list[Any]) -> None:
@@ -66,7 +84,7 @@ def _looks(world: World, root: Root, told: list[Any]) -> None:
 
 def _log_of(world: World, key: str) -> list[tuple[str, str]]:
     for shard in SHARDS:
-        if shard.service == OBJECT:
+        if shard.service in (OBJECT, FLOW):
             found = world.store.read(shard, ("HGETALL", keys.state(key))).get(b"log")
             if found:
                 return [(token, word) for token, word in unpack(found)]
@@ -84,18 +102,18 @@ def _logs(world: World, expected: Expected, logs: dict[str, list[tuple[str, str]
                     raise Violation("P2", f"{key}: {token} ends while {running or 'nothing'} runs")
                 running = ""
                 continue
-            if running and expected.logged.get(running, ("", True))[1]:
+            if running and expected.ends(running):
                 raise Violation("P2", f"{key}: {token} begins while {running} runs")
-            if token in begun:
+            if token in begun and token not in world.may_repeat:
                 raise Violation("K2", f"{token} ran twice")
             begun[token] = key
             running = token
-    for token, (key, _) in expected.logged.items():
-        if begun.get(token) != key:
-            raise Violation("K1", f"{token} never ran on {key}")
+    for token, logged in expected.logged.items():
+        if logged.sure and begun.get(token) != logged.key:
+            raise Violation("K1", f"{token} never ran on {logged.key}")
     thrown = Counter(token.partition("!")[0] for token in begun if "!" in token)
-    for place in expected.thrown:
-        if not thrown[place] or (thrown[place] > 1 and not world.fell_back):
+    for place, sure in expected.thrown.items():
+        if (sure and not thrown[place]) or (thrown[place] > 1 and not world.fell_back):
             raise Violation("K1", f"the call of {place} ran {thrown[place]} times")
     unknown = [
         token for token in begun if token not in expected.logged and token.partition("!")[0] not in expected.thrown
@@ -108,13 +126,13 @@ def _order(world: World, expected: Expected, logs: dict[str, list[tuple[str, str
     """P2, K2: on each key in topic order, and in the order of each sender."""
     topic = _topic_order(world)
     for key, log in logs.items():
-        ran = [token for token, word in log if word == "begin"]
+        ran = [token for token, word in log if word == "begin" and token not in expected.shared]
         wanted = [token for token in topic.get(key, []) if token in set(ran)]
         if ran != wanted:
             raise Violation("P2", f"{key}: ran {ran}, accepted in the order {wanted}")
         place = {token: index for index, token in enumerate(ran)}
         for at, earlier, later in expected.order:
-            if at == key and place[earlier] > place[later] and not world.fell_back:
+            if at == key and place.get(earlier, -1) > place.get(later, len(ran)) and not world.fell_back:
                 raise Violation("P2", f"{key}: {later} ran before {earlier}, sent in the other order")
 
 

@@ -5,46 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from barnabas.contract import codec, raw
-from barnabas.contract.ids import idempotent_id
-from barnabas.contract.records import Invocation, Reply, ReplyTo
-from barnabas.log.port import Batch, OutRecord, UndeliverableError
+from barnabas.contract import codec
+from barnabas.contract.records import Reply
+from barnabas.log.port import Batch, UndeliverableError
 from barnabas.runtime import journal as j
 from barnabas.runtime.tenure import Tenure
 from barnabas.store import keys
+from tests.simulator import outside
 from tests.simulator.faces import Place, Violation
 from tests.simulator.member import Crash, Member
-from tests.simulator.places import CLIENT, NAMES, PARTITIONS
-from tests.simulator.workload import Root, pack, unpack
+from tests.simulator.places import NAMES
+from tests.simulator.programs import unpack
 
 if TYPE_CHECKING:
     from tests.simulator.world import World
-
-
-def produce(world: World) -> bool:
-    """A client writes its next request."""
-    if not world.to_produce:
-        return False
-    write_request(world, world.to_produce.popleft())
-    return True
-
-
-def write_request(world: World, root: Root) -> None:
-    root.produced += 1
-    world.say(f"client: {root.token} -> {root.service}/{root.key or ''} {root.program[1]}")
-    if root.raw:
-        headers = [(raw.HANDLER, root.handler.encode())]
-        record = OutRecord(
-            NAMES.invocations(root.service), world.random.randrange(PARTITIONS),
-            root.key.encode() if root.key else None, pack(root.program), headers,
-        )  # fmt: skip
-    else:
-        id_ = idempotent_id(root.service, root.handler, root.key, root.token)
-        reply_to = ReplyTo(CLIENT, root.token.encode())
-        invocation = Invocation(id_, root.service, root.handler, root.key, pack(root.program), reply_to=reply_to)
-        place = world.directory.invocation_place(root.service, id_)
-        record = OutRecord(*place, b"", codec.encode_invocation(invocation), None)
-    world.log.append(record, world.now)
 
 
 def hear(world: World) -> bool:
@@ -297,6 +271,7 @@ def open_store(world: World) -> bool:
 
 
 EVENTS: dict[Callable[[World], bool], int] = {
-    produce: 6, hear: 12, hear_signals: 5, fetch: 10, turn: 22, serve: 22, answer: 16, write: 10, acknowledge: 6,
-    reopen: 3, step: 5, step_over: 5, time: 6, serve_late: 1, learn: 2, thaw: 1, open_store: 2,
+    outside.produce: 6, outside.attach: 3, outside.end: 3, outside.resolve: 3, hear: 12, hear_signals: 5, fetch: 10,
+    turn: 22, serve: 22, answer: 16, write: 10, acknowledge: 6, reopen: 3, step: 5, step_over: 5, time: 6,
+    serve_late: 1, learn: 2, thaw: 1, open_store: 2,
 }  # fmt: skip

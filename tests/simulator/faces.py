@@ -69,12 +69,14 @@ class WatchedStore(MemoryCore):
         super().__init__()
         self.checked = True  # whether K8 is looked at here
         self.commits = 0
+        self.takes = 0
         self._held: dict[Shard, tuple[bytes, int]] = {}
         self.committed_marks: set[bytes] = set()
         self._marks_made: dict[tuple[Shard, int], list[tuple[Any, bytes]]] = {}
 
     def take(self, shard: Shard, lease: bytes, owner: str) -> Taken:
         taken = super().take(shard, lease, owner)
+        self.takes += 1
         self._held[shard] = (lease, taken.number)
         return taken
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.simulator.events import write_request
+from tests.simulator.outside import write_request
 
 if TYPE_CHECKING:
     from tests.simulator.member import Member

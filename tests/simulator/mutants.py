@@ -181,7 +181,7 @@ def _r15() -> list[Patch]:
                 live.attempts += 24
                 if live.attempts >= 70 and live.attempt is not None:
                     live.attempt.drop()
-                    self.engine._finish(live, None, Failure(503, "the store did not answer"))
+                    self.engine.finish(live, None, Failure(503, "the store did not answer"))
         on_commit(self, commit, outcome, now)
 
     on_commit = Tenure.on_commit

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from barnabas.contract.topics import TopicNames
 from barnabas.runtime.scheduling.scheduler import FAMILY
 from barnabas.scheduler.places import DelayPlaces
 from barnabas.store.port import Service, Shard
 from barnabas.worker.places import Places, ServicePlaces
 from tests.simulator import workload
-from tests.simulator.workload import OBJECT, SERVICE
+from tests.simulator.programs import FLOW, OBJECT, SERVICE
 
 PARTITIONS = 2
 NAMES = TopicNames("sim")
 TOPIC_ID = b"0123456789abcdef"
+
+
+def _kinds(definition: Any) -> dict[str, str]:
+    return {one.name: one.kind or "service" for one in definition.handlers.values()}
+
+
 SERVICES = {
-    OBJECT: Service(OBJECT, "object", PARTITIONS, "sim.workers", {"work": "exclusive", "look": "shared"}),
-    SERVICE: Service(SERVICE, "service", PARTITIONS, "sim.workers", {"serve": "service"}),
+    OBJECT: Service(OBJECT, "object", PARTITIONS, "sim.workers", _kinds(workload.obj)),
+    SERVICE: Service(SERVICE, "service", PARTITIONS, "sim.workers", _kinds(workload.svc)),
+    FLOW: Service(FLOW, "workflow", PARTITIONS, "sim.workers", _kinds(workload.flow)),
 }
-HANDLERS = {OBJECT: workload.obj.handlers, SERVICE: workload.svc.handlers}
+HANDLERS = {OBJECT: workload.obj.handlers, SERVICE: workload.svc.handlers, FLOW: workload.flow.handlers}
 #: The two groups, and the topics of their shards.
 WORKER, SCHEDULER = "worker", "scheduler"
 PLACES: dict[str, Places] = {WORKER: ServicePlaces(NAMES), SCHEDULER: DelayPlaces(NAMES)}

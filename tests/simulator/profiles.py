@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tests.simulator.workload import Mix
+from tests.simulator.programs import Mix
 
 PROGRAMS = {
     "call": 5, "two": 2, "send": 5, "step": 3, "dice": 1, "sleep": 2, "mark": 2, "show": 2, "flaky": 1, "fail": 1,
     "big": 1,
 }  # fmt: skip
+
+TALK = PROGRAMS | {
+    "idem": 4, "submit": 3, "tell": 1, "ask": 1, "awake": 5, "reveal": 2, "signal": 3, "attach": 4, "cancel": 5,
+    "recall": 3, "race": 3, "saga": 3,
+}  # fmt: skip
+LATER = TALK | {"later": 8, "attach": 8, "cancel": 10, "notice": 5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,7 @@ class Profile:
     events: int = 220  # with faults; then everything is let run to its end
     members: int = 2
     schedulers: int = 0  # none where nothing is delayed
+    attaches: float = 0.2  # chance that a client does so when it could
     mix: Mix = field(default_factory=lambda: Mix(PROGRAMS))
     limits: dict[str, int] = field(default_factory=dict)  # besides those drawn by lot
     max_active: int = 3  # attempts and steps at work before a member holds back
@@ -60,6 +67,19 @@ PROFILES = {
         Profile(
             "dice", {"fall_back": 4, "end_session": 1, "crash": 1}, rate=0.08,
             mix=Mix({"dice": 6, "call": 3, "send": 1}),
+        ),
+        Profile("talk", CRASHES | LINES | {"repeat": 2}, mix=Mix(TALK, shared=0.3)),
+        Profile("ends", CRASHES | LINES | {"repeat": 2}, mix=Mix(TALK, shared=0.2, fates=0.6), attaches=0.6),
+        Profile(
+            "later", CRASHES | LINES | {"repeat": 2}, mix=Mix(LATER, shared=0.2, delayed=0.4, fates=0.3), schedulers=2
+        ),
+        Profile(
+            "stale", {"rebalance": 5, "freeze": 2, "cut_line": 4, "lose_reply": 2, "repeat": 1}, rate=0.1,
+            mix=Mix(TALK, fates=0.3),
+        ),
+        Profile(
+            "relapse", {"fall_back": 3, "repeat": 1} | CRASHES | LINES, schedulers=2,
+            mix=Mix(LATER, shared=0.2, delayed=0.2, fates=0.3),
         ),
         Profile("idle", {"fall_back": 3}, rate=0.02, events=260),
     )

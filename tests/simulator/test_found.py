@@ -14,7 +14,8 @@ from barnabas.store.memory import MemoryCore
 from barnabas.store.port import Shard, StoreUnavailable, Taken
 from tests.simulator.places import PARTITIONS
 from tests.simulator.profiles import PROFILES
-from tests.simulator.workload import SERVICE, pack, scene
+from tests.simulator.programs import SERVICE, pack
+from tests.simulator.workload import scene
 from tests.simulator.world import World
 
 NOW = 1_000

@@ -23,7 +23,7 @@ from barnabas.runtime.scheduling.storing import QUESTIONS
 from barnabas.runtime.shard import ShardEngine
 from barnabas.runtime.tenure import Tenure
 from barnabas.store.port import Shard
-from tests.simulator import checks, events, faults, settling, workload
+from tests.simulator import checks, events, faults, programs, settling, talking
 from tests.simulator.faces import Log, Violation, WatchedStore
 from tests.simulator.member import Member, Request, Session
 from tests.simulator.places import (
@@ -39,6 +39,8 @@ from tests.simulator.places import (
 )
 from tests.simulator.profiles import Profile
 from tests.simulator.workload import scene
+
+assert talking.REJECTED, "programs find all of their ops"
 
 
 class DriverRules:
@@ -101,7 +103,7 @@ class World:
         self.limits = self._draw_limits()
         self.window = self.random.choice((1, 2, 5_000))  # waiting invocations in a scheduler's memory
 
-        self.roots = [root for root in workload.roots_of(seed, profile.mix) if root.number not in without_roots]
+        self.roots = [root for root in programs.roots_of(seed, profile.mix) if root.number not in without_roots]
         self.to_produce = deque(self.roots)
         self.wire: list[Request] = []
         self.answers: list[Request] = []
@@ -115,6 +117,14 @@ class World:
         self.photographs: deque[Any] = deque(maxlen=4)
         self.fell_back = False
 
+        self.cut = programs.may_be_cut(self.roots)
+        self.may_repeat = {"s1"} if profile.mix.brief or "s1" in self.cut else set()
+        self.earliest: dict[str, int] = {}  # tokens of programs that have a due time
+        self.napped: set[str] = set()  # tokens of programs that were not cut short in time
+        self.seen: dict[str, Any] = {}  # what came from others, by place
+        self.shown: dict[str, str] = {}  # places of awakeables whose ids the outside knows
+        self.revealed: deque[tuple[str, str]] = deque()  # those that it has not completed yet
+        self.resolved: dict[str, list[str]] = {}  # what it has completed them with
         self.effects: Counter[str] = Counter()
         self.sleeps: dict[str, int] = {}
         self.tried: dict[str, int] = {}
@@ -152,6 +162,16 @@ class World:
         self.effects[me] += 1
         if mark is not None and mark not in self.store.committed_marks:
             self.report(Violation("R12", f"the step {me} showed {mark.decode()}, which no commit holds"))
+        return b""
+
+    def started(self, token: str) -> None:
+        if self.now < self.earliest.get(token, 0):
+            self.report(Violation("P5", f"{token} starts {self.earliest[token] - self.now} ms before it is due"))
+
+    def reveal(self, me: str, id_: str) -> bytes:
+        if id_ not in self.shown:
+            self.shown[id_] = me
+            self.revealed.append((me, id_))
         return b""
 
     def say(self, text: str) -> None:
