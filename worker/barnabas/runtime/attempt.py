@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 #: Stands for the handler's own, which leads back to the attempt, once the handler is over: no cycle is left to collect.
 _NO_CONTEXT = contextvars.Context()
 
+_NONE: frozenset[int] = frozenset()
+
 #: Makes the context that the handler is given.
 ContextFactory = Callable[["Attempt"], Any]
 
@@ -87,7 +89,7 @@ class Attempt:
         self._make_context = make_context
         self._cursor = 0
         self._open: dict[int, JournalFuture[Any]] = {}
-        self._answered = j.answered_steps(self.journal)
+        self._answered = j.answered_steps(self.journal) if self.journal else _NONE
         self._known = len(self.journal)  # entries that `_answered` is about
         self._outside: Outside | None = None
         self._cancels = 0  # met outside of a wait: the next waits raise them
@@ -191,6 +193,8 @@ class Attempt:
     def replaying(self) -> bool:
         """Whether the next command is in the journal already."""
         journal = self.journal
+        if self._cursor == len(journal):
+            return False
         return any(journal[at][0] < j.FIRST_NOTIFICATION for at in range(self._cursor, len(journal)))
 
     @property
@@ -377,9 +381,9 @@ class Attempt:
             return Crashed(self._crash)
         if self.over:
             return None
-        for entry in self.journal[self._cursor :]:
-            if entry[0] < j.FIRST_NOTIFICATION:
-                return self._ended_early(entry, "end of the handler")
+        if self.replaying:
+            left = next(one for one in self.journal[self._cursor :] if one[0] < j.FIRST_NOTIFICATION)
+            return self._ended_early(left, "end of the handler")
         self.over = True
         try:
             return Finished(encode_output(self.handler, value), None)
