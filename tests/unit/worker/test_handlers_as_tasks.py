@@ -406,7 +406,7 @@ async def test_a_result_that_arrives_before_the_replay_has_come_to_its_call_is_k
         engine = worker.engine("Svc")
         live = engine.live[id_]
         gate.clear()
-        engine._suspend(live)
+        engine.tidying.suspend(live)
         one, two = calls
         answer(cluster, one, b"1")
         await until(lambda: live.attempt is not None, "the replay")
@@ -439,7 +439,7 @@ async def test_a_waiting_handler_is_suspended_without_a_cancellation(needs_task:
         id_ = cluster.call("Svc", "run")
         await until(lambda: waits(worker, id_), "the wait")
         live = worker.live(id_)
-        worker.engine("Svc")._suspend(live)
+        worker.engine("Svc").tidying.suspend(live)
         assert live.status == statuses.SUSPENDED
         assert await cluster.result(id_) == "done"
     assert left == (["SuspendedException"] if needs_task else ["GeneratorExit"])
@@ -463,7 +463,7 @@ async def test_a_task_that_goes_on_after_its_suspension_has_its_result_discarded
     async with working(cluster) as worker:
         id_ = cluster.call("Svc", "run")
         await until(lambda: waits(worker, id_), "the wait")
-        worker.engine("Svc")._suspend(worker.live(id_))
+        worker.engine("Svc").tidying.suspend(worker.live(id_))
         assert await cluster.result(id_) == "right"
     assert len(attempts) == 2
 

@@ -111,7 +111,7 @@ class ShardEngine(Hosting):
         self.draining = False  # nothing new is begun; what runs may end
         self._ready: list[Live] = []
         self._loading: dict[str, list[Live]] = {}
-        self._tidying = Tidying(self)
+        self.tidying = Tidying(self)
         self._to_check: list[tuple[int, Live]] = []  # queued calls that may wait for themselves, by commit
         self._as_tasks: set[Live] = set()  # whose attempts are asyncio tasks
         self._tasks_over: list[tuple[Live, Attempt, Outcome | None]] = []
@@ -568,7 +568,7 @@ class ShardEngine(Hosting):
 
     def tidy(self) -> None:
         """Suspend, forget, expire. Call now and then."""
-        self._tidying.tidy()
+        self.tidying.tidy()
         self._expire()
 
     def _expire(self) -> None:

@@ -44,9 +44,10 @@ class Tidying:
             if live.attempt is not None and not live.steps and not held and not live.attempt.running_code:
                 too_many -= 1
                 too_much -= len(live.payload)
-                self._suspend(live)
+                self.suspend(live)
 
-    def _suspend(self, live: Live) -> None:
+    def suspend(self, live: Live) -> None:
+        """Drop its coroutine; it is made again by replay when something arrives."""
         engine = self._engine
         engine.drop_attempt(live)
         live.status = states_of.SUSPENDED
