@@ -228,7 +228,8 @@ class Gateway:
         """By `delays` where the id says that the invocation may wait there (R8); only what runs has awakeables."""
         id_ = InvocationId(signal.invocation)
         service = self.service_of(id_)
-        if id_.delayed and signal.kind is not SignalKind.RESOLVE:
+        of_awakeable = signal.kind is SignalKind.RESOLVE and signal.name is None
+        if id_.delayed and not of_awakeable:
             topic, partitions = self.names.delays, self._partitions[self.names.delays]
         else:
             topic, partitions = self.names.signals(service.name), service.partitions
