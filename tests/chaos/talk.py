@@ -339,7 +339,7 @@ if VERSION == "late":
 @once.handler(output_serde=BytesSerde())
 async def large_result(ctx: ObjectContext, size: int) -> bytes:
     """A result of that size."""
-    return b"x" * size
+    return b'"' + b"x" * (size - 2) + b'"'
 
 
 @once.handler()

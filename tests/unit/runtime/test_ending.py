@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from barnabas import Context, ObjectContext, Service, TerminalError, VirtualObject
+from barnabas import Context, InvocationRetryPolicy, ObjectContext, Service, TerminalError, VirtualObject
 from barnabas.contract.ids import idempotent_id, random_id
 from barnabas.contract.records import Failure, Invocation, ReplyTo, Signal, SignalKind
 from barnabas.runtime import live as states_of
@@ -363,3 +363,48 @@ def test_a_spilled_one_is_cancelled_when_its_turn_comes() -> None:
     replies: dict[bytes, Any] = {ids[0]: "quick", ids[1]: "quick", ids[2]: CANCELLED, head: CANCELLED}
     assert {id_: bench.replies[id_] for id_ in replies} == replies
     assert_clean(bench)
+
+
+def test_a_step_whose_last_attempt_fails_while_a_cancel_waits_for_it_does_not_pause() -> None:
+    """F26, F35: the cancellation would be put off until a person resumes it."""
+    svc = Service("Svc", invocation_retry_policy=InvocationRetryPolicy(max_attempts=1))
+
+    def refuse() -> None:
+        raise ValueError("no")
+
+    @svc.handler()
+    async def flaky(ctx: Context) -> str:
+        try:
+            await ctx.run_typed("x", refuse)
+        except TerminalError as error:
+            return f"{error.status_code} {error.message}"
+        return "never"
+
+    bench = Bench(svc)
+    bench.steps_wait = True
+    id_ = bench.call("flaky")
+    cancel(bench, id_)
+    bench.run_step()
+    bench.work()
+    assert bench.replies[id_] == "409 cancelled"
+
+
+def test_a_paused_one_that_fails_again_before_its_first_wait_can_be_cancelled_again() -> None:
+    """F26: the first cancel ends in another pause; so does the second, until the code is mended."""
+    svc = Service("Svc", invocation_retry_policy=InvocationRetryPolicy(max_attempts=1))
+    mended = False
+
+    @svc.handler()
+    async def broken(ctx: Context) -> str:
+        if not mended:
+            raise RuntimeError("no")
+        await ctx.sleep(timedelta(hours=1))
+        return "slept"
+
+    bench = Bench(svc)
+    id_ = bench.call("broken")
+    cancel(bench, id_)
+    assert bench.live(id_).status == states_of.PAUSED
+    mended = True
+    cancel(bench, id_)
+    assert bench.replies[id_] == CANCELLED

@@ -33,7 +33,7 @@ class Ending:
         """Let it end as its handler wants to: the next wait raises."""
         if self.never_began(live):
             self._engine.withdraw(live, CANCELLED)
-        elif not live.ending:
+        elif not live.ending or (live.ending == CANCEL and live.status == states_of.PAUSED):
             self._decide(live, CANCEL)
             self.go_on(live)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from barnabas.contract.records import Failure
 from barnabas.runtime import effects as fx
 from barnabas.runtime import journal as j
+from barnabas.runtime import live as states_of
 from barnabas.runtime.failures import failure_of, failure_text
 from barnabas.runtime.live import Live, Step
 from barnabas.runtime.retries import of_step
@@ -119,6 +120,8 @@ class Stepping:
         )  # fmt: skip
         if decision.kill:
             return Failure(500, failure_text(error))
+        if live.ending == states_of.CANCEL:
+            return None  # which goes on as soon as no step is at work, and ends this one
         if decision.delay_ms is None:
             assert live.steps is not None
             del live.steps[step.position]
