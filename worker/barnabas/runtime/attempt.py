@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from barnabas.runtime.live import Live
 
 
-#: Stands for the handler's own, which leads back to the attempt, once the handler is over: no cycle is left to collect.
+#: Stands for the handler's own, which leads back to the attempt, once the handler is over.
 _NO_CONTEXT = contextvars.Context()
 
 _NONE: frozenset[int] = frozenset()
@@ -150,7 +150,8 @@ class Attempt:
             coro, self._coro = self._coro, None
             if coro is not None:
                 self._context.run(close, coro, self.handler.target)
-            self._context = _NO_CONTEXT
+            self._open.clear()
+            self._let_go()
         else:
             self._task.drop()
 
@@ -376,7 +377,7 @@ class Attempt:
         self._cancels += 1
 
     def _finished(self, value: Any) -> Outcome | None:
-        self._context = _NO_CONTEXT
+        self._let_go()
         if self._crash is not None:
             return Crashed(self._crash)
         if self.over:
@@ -392,8 +393,13 @@ class Attempt:
         except Exception as error:  # whatever a serde raises: the attempt has failed, the code wants mending
             return Crashed(error)
 
-    def _failed(self, error: BaseException) -> Outcome | None:
+    def _let_go(self) -> None:
+        """The handler is over: what leads from here back to here is not left to the garbage collector."""
         self._context = _NO_CONTEXT
+        self._awaiting = None
+
+    def _failed(self, error: BaseException) -> Outcome | None:
+        self._let_go()
         if self._crash is not None:
             return Crashed(self._crash)
         if self.over:
