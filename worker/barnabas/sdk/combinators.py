@@ -17,10 +17,13 @@ from barnabas.sdk.waits import Known, Wait
 
 T = TypeVar("T")
 
+#: What can be waited for together. A promise stands for its value.
+Combinable = DurableFuture[Any] | DurablePromise[Any]
+
 Parts = list[Any]  # of Wait and Known
 
 
-def gather(*futures: DurableFuture[Any]) -> Combined[list[DurableFuture[Any]]]:
+def gather(*futures: Combinable) -> Combined[list[DurableFuture[Any]]]:
     """Wait until all of them are completed, and return them: await each for its value or error.
 
     A future that failed raises nothing here. Raises TerminalError for what no context method returned.
@@ -28,7 +31,7 @@ def gather(*futures: DurableFuture[Any]) -> Combined[list[DurableFuture[Any]]]:
     return _All("gather", futures)
 
 
-def select(**kws: DurableFuture[Any]) -> Combined[list[Any]]:
+def select(**kws: Combinable) -> Combined[list[Any]]:
     """Wait until one of them is completed, and return `[name, value]` of the one that came first.
 
     Raises that one's TerminalError if it failed, ValueError without any future.
@@ -40,7 +43,7 @@ def select(**kws: DurableFuture[Any]) -> Combined[list[Any]]:
     return _First("select", tuple(kws.values()), tuple(kws))
 
 
-def as_completed(*futures: DurableFuture[Any]) -> AsyncIterator[DurableFuture[Any]]:
+def as_completed(*futures: Combinable) -> AsyncIterator[DurableFuture[Any]]:
     """Iterate over them in the order in which they are completed: `async for future in as_completed(a, b)`.
 
     Raises TerminalError, at the first step, for what no context method returned.
@@ -49,7 +52,7 @@ def as_completed(*futures: DurableFuture[Any]) -> AsyncIterator[DurableFuture[An
 
 
 def wait_completed(
-    *args: DurableFuture[Any],
+    *args: Combinable,
 ) -> Combined[tuple[list[DurableFuture[Any]], list[DurableFuture[Any]]]]:
     """Wait until at least one of them is completed: those that are, and those that are not, each in the order given.
 
@@ -241,7 +244,7 @@ def _until_done(wait: Wait) -> Generator[Any, Any, None]:
 
 
 def _parts_of(name: str, futures: tuple[Any, ...]) -> Parts:
-    """The futures, checked. A promise stands for its value. Raises TerminalError for anything else."""
+    """The futures, checked, and the values of promises. Raises TerminalError for anything else."""
     parts: Parts = [one.value() if isinstance(one, DurablePromise) else one for one in futures]
     attempt: Any = None
     for part in parts:
