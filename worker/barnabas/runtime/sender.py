@@ -18,7 +18,6 @@ from barnabas.runtime.directory import Directory
 from barnabas.runtime.live import Live
 from barnabas.runtime.outbox import Entry, Outbox
 
-
 #: Of a key and a detail, in a dead letter that does not fit with all that it has.
 _SHORT: Final = 1000
 
