@@ -27,6 +27,8 @@ from barnabas.store.port import Query, Store, StoreCorrupt, StoreUnavailable
 log = logging.getLogger("barnabas.scheduler")
 
 AGAIN_SECONDS = 0.2
+#: What a decoded record costs in memory beside its value.
+DECODED_BYTES = 650
 
 
 class DelayLoader:
@@ -58,7 +60,7 @@ class DelayLoader:
     def waiting_bytes(self) -> int:
         """Bytes of records that wait for a look-up."""
         batches = [decoded for waiting in self._lookups.values() for _, decoded in waiting]
-        return sum(len(record.value or b"") for decoded in batches for record, _ in decoded)
+        return sum(len(record.value or b"") + DECODED_BYTES for decoded in batches for record, _ in decoded)
 
     def holds_back(self, engine: Engine | None) -> bool:
         """Nothing that a commit could hold waits for a read."""

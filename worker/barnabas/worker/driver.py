@@ -33,6 +33,8 @@ from barnabas.worker.steps import StepRunner
 log = logging.getLogger("barnabas.worker")
 
 TIDY_SECONDS = 1.0
+#: What a fetched record costs in memory beside its value: many small ones count, too.
+RECORD_BYTES = 250
 
 
 class Driver:
@@ -65,7 +67,7 @@ class Driver:
             open_session, self._start_over, self._on_undeliverable, self.touch_later, fail, failpoints
         )
         self.steps = StepRunner(step_threads, self._on_step_done, self._is_sure, self._put_off, failpoints, fail)
-        self._inbox: list[Batch] = []
+        self._inbox: list[tuple[Batch, int]] = []  # with their bytes in memory
         self._touched: dict[Tenure, None] = {}  # for the next turn, in order
         self._due: dict[Tenure, int] = {}  # when it is to be looked at, if nothing happens before
         self._backlog = 0
@@ -83,7 +85,7 @@ class Driver:
     def on_batches(self, batches: list[Batch]) -> None:
         """Records of either topic."""
         self._failpoints.reach("batch.taken")
-        self._inbox += batches
+        self._inbox += [(batch, _bytes_of(batch)) for batch in batches]
         self._schedule()
 
     def on_assigned(self, shard: Shard, make: Callable[[], Tenure]) -> None:
@@ -171,9 +173,9 @@ class Driver:
     def _work(self) -> None:
         now = self._clock()
         inbox, self._inbox = self._inbox, []
-        for batch in inbox:
-            self._take_in(batch, now)
-        self._backlog = sum(len(record.value or b"") for batch in self._inbox for record in batch.records)
+        for batch, size in inbox:
+            self._take_in(batch, size, now)
+        self._backlog = sum(size for _, size in self._inbox)
         if now - self._last_tidy >= TIDY_SECONDS * 1000:
             self._last_tidy = now
             for tenure in self.tenures.values():
@@ -198,7 +200,7 @@ class Driver:
         self._loader.flush()
         self._set_alarm()
 
-    def _take_in(self, batch: Batch, now: int) -> None:
+    def _take_in(self, batch: Batch, size: int, now: int) -> None:
         place = self._places.of(batch.topic, batch.partition)
         if place is None:
             return
@@ -214,7 +216,7 @@ class Driver:
         if self._loader.holds_back(engine) or tenure.is_behind():
             # What waits for its state would fill the queues with what comes behind it, for a moment, and what a slow
             # store has not taken yet would grow into a commit without bounds: let it wait here.
-            self._inbox.append(batch)
+            self._inbox.append((batch, size))
             return
         engine.now = now
         self._loader.take_in(tenure, batch.records)
@@ -425,3 +427,7 @@ class Driver:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
+
+
+def _bytes_of(batch: Batch) -> int:
+    return sum(len(record.value or b"") + RECORD_BYTES for record in batch.records)

@@ -41,6 +41,7 @@ CLOCK_SECONDS = 60.0
 CLOCK_STEP_SECONDS = (
     5.0  # a larger step of the store's clock is followed by this much at a time, so that no timer leaps
 )
+CLOCK_QUESTIONS = 5
 ADVICE_SECONDS = 5.0
 
 
@@ -179,9 +180,20 @@ class Member(ABC):
         return int((time.monotonic() + self._clock_offset) * 1000)
 
     async def _set_clock(self, store: Store) -> None:
-        before = time.monotonic()
-        theirs = await store.time_ms() / 1000
-        offset = theirs - (before + time.monotonic()) / 2
+        """Ask the store for its time; where the answers leave room for what we have, keep it.
+
+        An answer that was long on its way says little, and a clock ahead of the store's would fire timers early: so of
+        what is possible it is the earliest time that counts.
+        """
+        least, most = -math.inf, math.inf
+        for _ in range(CLOCK_QUESTIONS):
+            before = time.monotonic()
+            theirs = await store.time_ms() / 1000
+            least = max(least, theirs - time.monotonic())
+            most = min(most, theirs + 0.001 - before)  # it gives whole milliseconds
+        if self._clock_offset and least <= self._clock_offset <= most:
+            return
+        offset = least
         step = offset - self._clock_offset
         if self._clock_offset and abs(step) > CLOCK_STEP_SECONDS:
             log.warning("the store's clock has moved by %.1f s against ours; following it slowly", step)
