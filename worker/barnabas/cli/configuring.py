@@ -12,14 +12,17 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import BaseSettings
 
 from barnabas.cli.loading import AppNotFound, load_app
 from barnabas.sdk.app import App
 from barnabas.worker.settings import Settings
+
+S = TypeVar("S", bound=BaseSettings)
 
 FAILED: Final = 1
 CANNOT_START: Final = 2
@@ -78,11 +81,15 @@ def bootstrap_of(flag: str | None) -> str:
 
 def settings_of(app: App | None, namespace: str | None, **flags: Any) -> Settings:
     """A member's settings; flags that are None were not given. Ends the process where something is missing."""
-    given = {name: value for name, value in flags.items() if value is not None}
     if app is not None and app.group is not None:
-        _same("group", given.get("group"), app.group)
+        _same("group", flags.get("group"), app.group)
+    return settings_as(Settings, namespace_of(namespace, app), **flags)
+
+
+def settings_as(kind: type[S], namespace: str, **flags: Any) -> S:
+    """Settings of any process; flags that are None were not given. Ends the process where something is missing."""
     try:
-        return Settings(namespace=namespace_of(namespace, app), **given)
+        return kind(namespace=namespace, **{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         refuse("; ".join(_complaint(item["loc"], item["msg"]) for item in error.errors()))
 

@@ -8,6 +8,7 @@ import typer
 
 from barnabas.cli import doctor, invocations, stack, topics
 from barnabas.cli.dev import dev
+from barnabas.cli.ingress import ingress
 from barnabas.cli.invoke import invoke
 from barnabas.cli.scheduler import scheduler
 from barnabas.cli.stubs import stubs
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(worker)
 app.command()(scheduler)
+app.command()(ingress)
 app.command()(invoke)
 app.command()(stubs)
 app.command()(dev)

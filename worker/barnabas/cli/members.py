@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 import typer
 
@@ -16,13 +18,21 @@ from barnabas.cli import configuring
 from barnabas.cli.topic_setup import WrongPartitions
 from barnabas.log.port import LogUnavailableError
 from barnabas.store.port import RegistryConflict, StoreUnavailable, UnsafeStore
-from barnabas.worker.member import Member, NotReady
+from barnabas.worker.member import NotReady
 from barnabas.worker.settings import Settings
 from barnabas.worker.supervisor import Supervisor
 
 #: What keeps a member from starting, each with a message that says what to do.
 CANNOT_START = (NotReady, UnsafeStore, RegistryConflict, StoreUnavailable, LogUnavailableError, WrongPartitions)
 READY = "ready"
+
+
+class Serving(Protocol):
+    """Something that a process runs: a member of a group, or a door."""
+
+    def stop(self) -> None: ...
+
+    async def run(self) -> None: ...
 
 
 def command(*words: str, log_level: str) -> list[str]:
@@ -58,13 +68,13 @@ def supervise(one: list[str], settings: Settings, processes: int) -> int:
 
 
 async def serve(
-    make: Callable[[Callable[[], None]], Member],
-    what: str,
+    make: Callable[[Callable[[], None]], Serving],
+    what: str | Callable[[], str],
     *,
     supervised: bool,
     before: Callable[[], Awaitable[None]] | None = None,
 ) -> int:
-    """Run a member, made by `make` with what it is to call when it is ready; returns the exit code.
+    """Run what `make` makes, given what it is to call when it is ready; returns the exit code.
 
     `what` it is ready for is printed then. `before` comes first, with the same errors allowed. `supervised`: end when
     stdin does.
@@ -74,7 +84,7 @@ async def serve(
     def on_ready() -> None:
         nonlocal ready
         ready = True
-        typer.echo(f"{READY}: {what}")
+        typer.echo(f"{READY}: {what if isinstance(what, str) else what()}")
 
     member = make(on_ready)
     _on_signals(member.stop, _end_at_once)
@@ -100,6 +110,14 @@ def run(serving: Coroutine[Any, Any, int]) -> int:
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(serving)
+
+
+def raise_file_limit() -> None:
+    """Let the process have as many connections as the system allows it: each is a file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(ValueError, OSError):  # a hard limit that the system does not grant after all
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _on_signals(first: Callable[[], None], second: Callable[[], None]) -> None:

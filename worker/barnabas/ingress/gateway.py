@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Final
 from uuid import uuid4
@@ -150,10 +150,13 @@ class Gateway:
         """How many wait for a reply now."""
         return len(self._replies.waiting())
 
-    async def known(self, id_: InvocationId) -> Known | None:
-        """What the store, or this process, knows of an invocation; None: nothing."""
+    async def known(self, id_: InvocationId, *, derived: bool = False) -> Known | None:
+        """What the store, or this process, knows of an invocation; None: nothing.
+
+        `derived`: the id belongs to an idempotency key or to a workflow's run, which is all that has to be looked for.
+        """
         try:
-            return await self.lookup.find(id_)
+            return await self.lookup.find(id_, derived=derived)
         except StoreUnavailable as error:
             raise Unavailable(str(error)) from error
 
@@ -161,11 +164,26 @@ class Gateway:
 
     async def call(self, request: Request) -> Reply:
         """Ask for an invocation and wait for its outcome. Cancelling the caller forgets it; the invocation goes on."""
+        return await self.outcome(self.begin(request))
+
+    def begin(self, request: Request) -> Waiting:
+        """The first half of a call: what is left of the request, once Kafka has it, is someone who waits.
+
+        `outcome` must follow.
+        """
         waiting = self._replies.expect(request.id)
         try:
             invocation = request.invocation(ReplyTo(self._replies.client, waiting.number))
             record = self._invocation_record(request, invocation)
-            self._outbound.produce(_Call(record, request.derived, waiting, self._look_for))
+            self._outbound.produce(_Call(record, request.derived, waiting, self))
+        except BaseException:
+            self._replies.forget(waiting)
+            raise
+        return waiting
+
+    async def outcome(self, waiting: Waiting) -> Reply:
+        """The second half of a call."""
+        try:
             return await waiting.future
         finally:
             self._replies.forget(waiting)
@@ -174,7 +192,7 @@ class Gateway:
         """Ask for an invocation; returns when Kafka has the request."""
         invocation = request.invocation(None)
         await self._acknowledged(self._invocation_record(request, invocation), repeatable=request.derived)
-        self.lookup.remember(request.id)
+        self.lookup.remember(request.id, request.due)
 
     async def attach(self, id_: InvocationId, *, timeout: float | None = None) -> Reply:
         """The outcome of an invocation, as soon as it is there; a failure 404 if it is not known."""
@@ -250,8 +268,8 @@ class Gateway:
         except GatewayError as error:
             _fail(waiting, error)
 
-    def _look_for(self, call: _Call) -> None:
-        """A call may be in the log or not: ask the shard."""
+    def settle(self, call: _Call) -> None:
+        """A call may be in the log or not: ask its shard."""
         self._spawn(self._settle(call))
 
     async def _settle(self, call: _Call) -> None:
@@ -262,7 +280,7 @@ class Gateway:
             if waiting.future.done():
                 return
             if reply.failure is not None and reply.failure.code == _NOT_FOUND:
-                self._outbound.produce(_Call(call.record, False, waiting, self._look_for))
+                self._outbound.produce(_Call(call.record, False, waiting, self))
             else:
                 waiting.future.set_result(reply)
         except GatewayError as error:
@@ -308,17 +326,19 @@ class _Ask(Outgoing):
 class _Call(_Ask):
     """An invocation whose outcome somebody waits for."""
 
-    __slots__ = ("_in_doubt",)
+    __slots__ = ("_gateway",)
 
-    def __init__(
-        self, record: OutRecord, repeatable: bool, waiting: Waiting, in_doubt: Callable[[_Call], None]
-    ) -> None:
+    def __init__(self, record: OutRecord, repeatable: bool, waiting: Waiting, gateway: Gateway) -> None:
         super().__init__(record, repeatable, waiting)
-        self._in_doubt = in_doubt
+        self._gateway = gateway
+
+    def on_acknowledged(self) -> None:
+        if self.repeatable:  # others may ask for the same one before its shard has stored it
+            self._gateway.lookup.remember(self.waiting.invocation, None)
 
     def on_in_doubt(self) -> None:
         if not self.waiting.future.done():
-            self._in_doubt(self)
+            self._gateway.settle(self)
 
 
 class _Send(Outgoing):

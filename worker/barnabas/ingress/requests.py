@@ -90,4 +90,5 @@ class Known:
     finished: bool
     result: bytes | None = None
     failure: Failure | None = None
+    due: int | None = None  # while it is scheduled, ms
     expires_at: int | None = None  # append time in ms at which the outcome is dropped; None: nobody may count on it

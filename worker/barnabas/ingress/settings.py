@@ -30,22 +30,13 @@ class GatewaySettings(BaseSettings):
 
 
 class IngressSettings(GatewaySettings):
-    """The HTTP ingress. Its own fields are variables with the prefix BARNABAS_INGRESS_."""
+    """The HTTP ingress. Every field is also a variable: `BARNABAS_INGRESS_PORT=8080`."""
 
-    host: str = Field(default="127.0.0.1", validation_alias="BARNABAS_INGRESS_HOST")
-    port: int = Field(default=8080, ge=0, le=65_535, validation_alias="BARNABAS_INGRESS_PORT")
+    ingress_host: str = Field(default="127.0.0.1", min_length=1)
+    ingress_port: int = Field(default=8080, ge=0, le=65_535, description="0: any")
     drain_seconds: float = Field(
         default=20.0, ge=0, description="how long SIGTERM waits for requests that are being answered"
     )
-    max_body_bytes: int = Field(
-        default=Limits().value_bytes, ge=0, validation_alias="BARNABAS_INGRESS_MAX_BODY_BYTES", description="else 413"
-    )
-    max_header_bytes: int = Field(
-        default=32 << 10, ge=256, validation_alias="BARNABAS_INGRESS_MAX_HEADER_BYTES", description="else 431"
-    )
-    max_requests: int = Field(
-        default=20_000,
-        ge=1,
-        validation_alias="BARNABAS_INGRESS_MAX_REQUESTS",
-        description="requests at the same time, else 429",
-    )
+    ingress_max_body_bytes: int = Field(default=Limits().value_bytes, ge=0, description="else 413")
+    ingress_max_header_bytes: int = Field(default=32 << 10, ge=256, description="of path and headers, else 431")
+    ingress_max_requests: int = Field(default=20_000, ge=1, description="requests at the same time, else 429")

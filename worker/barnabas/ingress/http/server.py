@@ -1,0 +1,162 @@
+"""HTTP/1.1 connections for an ASGI application: uvicorn, embedded, with bounded heads and errors as JSON.
+
+Used by the ingress, and by the admin API. What uvicorn does on its own behalf is off: signals, logging, ends of
+processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from barnabas.ingress.http.responses import Response, error_response
+from barnabas.worker.member import NotReady
+
+_KEEP_ALIVE_SECONDS: Final = 75  # longer than the idle time of usual load balancers
+_BACKLOG: Final = 2048
+_LAST_SECONDS: Final = 5.0  # for answers on their way, after the application has given up what it was doing
+_PHRASES: Final = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The socket to serve on. Raises NotReady where it cannot be had. Port 0: any."""
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise NotReady(
+            f"cannot listen on {host}:{port}: {error.strerror or error}. Choose another --port or --host"
+        ) from error
+
+
+def url_of(listening: socket.socket) -> str:
+    """Where a client on this machine finds it."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Server:
+    """Serves one application on one socket. `run` returns after `stop`, when all has been answered."""
+
+    def __init__(self, app: Any, listening: socket.socket, *, max_header_bytes: int, drain_seconds: float) -> None:
+        self._socket = listening
+        config = uvicorn.Config(
+            app,
+            loop="none",
+            http=_protocol(max_header_bytes),
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            backlog=_BACKLOG,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=round(drain_seconds + _LAST_SECONDS),
+        )
+        self._server = _Embedded(config)
+
+    async def run(self) -> None:
+        """Serve until `stop`."""
+        try:
+            await self._server.serve(sockets=[self._socket])
+        finally:
+            self._socket.close()
+
+    async def started(self) -> None:
+        """Returns when connections are accepted."""
+        await self._server.accepting.wait()
+
+    def stop(self) -> None:
+        """Accept no more connections, close those that are idle, let the others get their answers."""
+        self._server.should_exit = True
+
+
+class _Embedded(uvicorn.Server):
+    """The process belongs to whoever runs it: no signal handlers."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.accepting = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.accepting.set()
+
+
+class _HeadTooLarge(Exception):
+    pass
+
+
+def _protocol(max_header_bytes: int) -> type[HttpToolsProtocol]:
+    """A connection whose requests may have so many bytes before the body."""
+
+    class Bounded(HttpToolsProtocol):
+        _head = 0  # of the request that is being read, as far as it was parsed
+        _unparsed = 0  # received for a head that has not ended yet
+        _in_head = True
+        _too_large = False
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            # The parser keeps a header to itself until it has ended, and would do so for ever.
+            self._unparsed = self._unparsed + len(data) if self._in_head else 0
+            if self._unparsed > max_header_bytes and not self._too_large and not self.transport.is_closing():
+                self._too_large = True
+                self.send_400_response("")
+
+        def on_message_begin(self) -> None:
+            self._head, self._in_head = 0, True
+            super().on_message_begin()
+
+        def on_url(self, url: bytes) -> None:
+            self._count(len(url))
+            super().on_url(url)
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            self._count(len(name) + len(value) + 4)
+            super().on_header(name, value)
+
+        def on_headers_complete(self) -> None:
+            self._in_head = False
+            super().on_headers_complete()
+
+        def _count(self, size: int) -> None:
+            self._head += size
+            if self._head > max_header_bytes:
+                self._too_large = True
+                raise _HeadTooLarge  # the parser gives up, and `send_400_response` is called
+
+        def on_message_complete(self) -> None:
+            super().on_message_complete()
+            self._in_head, self._unparsed = True, 0
+
+        def send_400_response(self, msg: str) -> None:
+            if self._too_large:
+                answer = error_response(431, f"path and headers have more than {max_header_bytes} bytes")
+            else:
+                answer = error_response(400, "this is no HTTP request that can be read")
+            self.transport.write(_on_the_wire(answer))
+            self.transport.close()
+
+    return Bounded
+
+
+def _on_the_wire(answer: Response) -> bytes:
+    lines = [b"HTTP/1.1 %d %s" % (answer.status, _PHRASES[answer.status])]
+    lines += [name + b": " + value for name, value in answer.headers]
+    lines += [b"content-length: %d" % len(answer.body), b"connection: close", b"", answer.body]
+    return b"\r\n".join(lines)
