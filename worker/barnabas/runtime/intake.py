@@ -15,7 +15,7 @@ import msgpack
 from barnabas.contract import codec, raw
 from barnabas.contract.errors import UNADDRESSED, PoisonRecord
 from barnabas.contract.ids import InvocationId, workflow_id
-from barnabas.contract.records import Caller, Failure, Invocation, ReplyTo, Signal
+from barnabas.contract.records import Caller, Failure, Invocation, ReplyTo, Signal, SignalKind
 from barnabas.log.port import Record
 from barnabas.runtime.kept import NOTHING, Found, KeptOutcome
 from barnabas.runtime.lanes import Lane
@@ -93,6 +93,8 @@ class Intake:
         kind = engine.directory.services[engine.shard.service].kind
         self._keyed = kind != "service"
         self._is_workflow = kind == "workflow"
+        self._looks_up = False  # the store is being asked about a batch
+        self._refilled: set[bytes] = set()  # no longer spilled, whatever the answer says
 
     # -- invocations
 
@@ -122,10 +124,17 @@ class Intake:
         return invocation
 
     def wanted(self, batch: Sequence[tuple[Record, Invocation | PoisonRecord]]) -> tuple[list[bytes], list[bytes]]:
-        """The ids that the store must be asked about before this batch is taken: among the spilled, among the kept."""
+        """The ids that the store must be asked about before this batch is taken: among the spilled, among the kept.
+
+        Until `on_invocations` takes the batch, nothing is forgotten that the answer may not show, or show too late.
+        """
         invocations = [invocation for _, invocation in batch if isinstance(invocation, Invocation)]
         spilled = [invocation.id for invocation in invocations] if self._engine.lanes.spilled else []
-        return spilled, [invocation.id for invocation in invocations if self._is_kept(invocation)]
+        kept = [invocation.id for invocation in invocations if self._is_kept(invocation)]
+        if spilled or kept:
+            self._looks_up = True
+            self._engine.kept.hold()
+        return spilled, kept
 
     def _is_kept(self, invocation: Invocation) -> bool:
         return invocation.idempotency_key is not None or (self._is_workflow and self._is_run(invocation.handler))
@@ -142,6 +151,10 @@ class Intake:
                 self._poison(record, self._invocations, invocation)
             else:
                 self._admit(record, invocation, found)
+        if self._looks_up:
+            self._looks_up = False
+            self._refilled.clear()
+            engine.kept.release()
         if batch:
             engine.read_time = max(engine.read_time, batch[-1][0].timestamp)
         engine.offsets_moved = True
@@ -163,8 +176,10 @@ class Intake:
                 engine.sender.outcome(waiter, id_, kept.result, kept.failure)
         elif (outcome := engine.kept.fresh.get(id_) or found.kept.get(id_)) is not None:
             self._answer_again(invocation, outcome)
-        elif id_ in found.spilled or id_ in engine.spilling or verdict is Verdict.SEEN:
+        elif verdict is Verdict.SEEN:
             engine.counts["duplicates dropped"] += 1
+        elif id_ in engine.spilling or (id_ in found.spilled and id_ not in self._refilled):
+            self._join_spilled(invocation)
         elif verdict is Verdict.STALE:
             detail = f"its label {label} is older than anything this shard remembers of its sender"
             self._refuse(record, invocation, "stale-label", detail)
@@ -215,6 +230,18 @@ class Intake:
                 engine.sender.outcome(waiter, live.id, None, submitted_before(live.service, live.key, live.id))
             elif live.add_waiter(waiter):
                 engine.change_header(live)
+
+    def _join_spilled(self, invocation: Invocation) -> None:
+        """It waits for its key in the store: who asks for it once more attaches to it when it comes."""
+        engine = self._engine
+        engine.counts["joined"] += 1
+        for waiter in _waiters(invocation):
+            signal = Signal(SignalKind.ATTACH, invocation.id)
+            if isinstance(waiter, Caller):
+                signal.caller = waiter
+            else:
+                signal.reply_to = waiter
+            engine.parked.will_come(engine.parked.add(signal))
 
     def _answer_again(self, invocation: Invocation, outcome: KeptOutcome) -> None:
         """A repeat gets the outcome; a workflow's run is answered to those who submitted it the first time alone."""
@@ -272,6 +299,8 @@ class Intake:
                 engine.unread[key] = engine.spilled_in
             engine.refill(key)
             return
+        if self._looks_up:
+            self._refilled.update(entry.id for entry in entries)
         engine.unread[key] = engine.next_commit  # until these have left the list, it would give them out again
         engine.lanes.unspill(lane, len(entries))
         engine.ops += (

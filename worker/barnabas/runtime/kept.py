@@ -60,6 +60,8 @@ class Kept:
         self.fresh: dict[bytes, KeptOutcome] = {}  # that the store may not have yet
         self.earliest: int | None = None  # the next expiry
         self._commits: dict[bytes, int] = {}  # of the fresh ones
+        self._committed = 0  # the last commit
+        self._held = False
         self._ops: list[Op] = []
 
     def put(
@@ -92,8 +94,20 @@ class Kept:
             self.fresh.pop(id_, None)
             self._commits.pop(id_, None)
 
+    def hold(self) -> None:
+        """A read begins, which may not show what is committed meanwhile: nothing is forgotten until `release`."""
+        self._held = True
+
+    def release(self) -> None:
+        """What the read showed has been taken in."""
+        self._held = False
+        self.on_committed(self._committed)
+
     def on_committed(self, number: int) -> None:
-        """What this commit holds is in the store. A read that began before must be told of it by who asked."""
+        """What this commit holds is in the store."""
+        self._committed = number
+        if self._held:
+            return
         for id_ in [id_ for id_, commit in self._commits.items() if commit <= number]:
             del self.fresh[id_], self._commits[id_]
 

@@ -71,7 +71,7 @@ class Sender:
 
     def _signal(self, signal: Signal, service: str, key: str | None) -> None:
         id_ = InvocationId(signal.invocation)
-        # Only what runs gives out ids of awakeables: its record is past the delays. A named signal may come before that.
+        # Only what runs gives out ids of awakeables: its record is past the delays. A named signal may come sooner.
         of_awakeable = signal.kind is SignalKind.RESOLVE and signal.name is None
         by_delays = id_.delayed and not of_awakeable and not self._is_scheduler
         place = self.directory.delay_place(id_) if by_delays else self.directory.signal_place(service, id_)

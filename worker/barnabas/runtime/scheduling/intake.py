@@ -146,7 +146,7 @@ class DelayIntake:
             engine.counts["sent on"] += 1
             key = record.key or partition_key(id_, None).encode()
             engine.to_delays.signal_to(engine.directory.delay_place(id_), signal, key)
-        elif (how := self._ended.get(id_)) in FAILURES:
+        elif (how := self._ended.get(id_)) in FAILURES and signal.kind is not SignalKind.RESOLVE:
             self._too_late(signal, FAILURES[how])
         else:
             self._pass_on(record, signal)

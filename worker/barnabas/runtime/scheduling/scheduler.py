@@ -113,6 +113,8 @@ class Scheduler:
         self._leave(waiting, how)
         for waiter in waiting.waiters:
             self.sender.outcome(waiter, waiting.id, None, FAILURES[how])
+        for signal in waiting.held:  # a release in the time that a store has lost runs after all, and may wait for them
+            self.pass_on(codec.decode_signal(signal), waiting.service)
 
     def pass_on(self, signal: Signal, service: str) -> None:
         """A signal about an invocation that has left: its target has it, or will have, or nobody."""
