@@ -164,7 +164,10 @@ class Run:
 
     @property
     def commands(self) -> list[j.Entry]:
-        return [entry for entry in self.journal if entry[0] < j.FIRST_NOTIFICATION]
+        """Without the times when they were journaled, which are no part of what was done."""
+        commands = [entry for entry in self.journal if entry[0] < j.FIRST_NOTIFICATION]
+        assert all(isinstance(j.appended_at(entry), int) for entry in commands)
+        return [entry[:-1] for entry in commands]
 
     def put(self, *entries: j.Entry) -> None:
         """Journal these notifications at once, and let the handler go on."""

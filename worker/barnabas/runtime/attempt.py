@@ -185,6 +185,7 @@ class Attempt:
                 self._task.stirred()
             return recorded, True
         self.host.journaling(self.live, quiet)
+        issued.append(self.host.now)
         journal.append(issued)
         self._cursor += 1
         self.position += 1

@@ -74,8 +74,9 @@ class Ending:
         self._tell_calls(live, SignalKind.CANCEL)
         # A step that has not begun, or failed and waits for its next attempt, does not begin any more.
         idle, live.steps = live.steps or {}, None
-        live.journal.append([j.CANCELLED, 0, None])
-        live.journal += [[j.FAILURE, position, None, CANCELLED.code, CANCELLED.message, {}] for position in idle]
+        now = engine.now
+        live.journal.append([j.CANCELLED, 0, None, now])
+        live.journal += [[j.FAILURE, position, None, CANCELLED.code, CANCELLED.message, {}, now] for position in idle]
         engine.go_on(live)
 
     def _tell_calls(self, live: Live, kind: SignalKind) -> None:

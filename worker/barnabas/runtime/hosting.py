@@ -39,6 +39,7 @@ class Hosting:
     timers: Timers
     live: dict[bytes, Live]
     next_commit: int
+    now: int
 
     def change(self, live: Live) -> None:
         """It goes into the next commit."""
@@ -132,7 +133,7 @@ class Hosting:
         promise = self._promise(live, name)
         outcome = promise.outcome()
         if outcome is not None:
-            live.journal.append([_kind(outcome), position, j.OF_PROMISE, *outcome])
+            live.journal.append([_kind(outcome), position, j.OF_PROMISE, *outcome, self.now])
             return
         promise.waiting = [one for one in promise.waiting if one.invocation in self.live]
         promise.waiting.append(Waiting(live.id, position))
@@ -153,7 +154,7 @@ class Hosting:
         for one in waiting:
             waiter = self.live.get(one.invocation)
             if waiter is not None:
-                waiter.journal.append([_kind(outcome), one.position, j.OF_PROMISE, *outcome])
+                waiter.journal.append([_kind(outcome), one.position, j.OF_PROMISE, *outcome, self.now])
                 self.change(waiter)
                 if waiter.attempt is not None or self.wake_up(waiter):
                     self.ready(waiter)  # it goes on after this handler, not inside it

@@ -26,6 +26,8 @@ answers. The attempt (`attempt.py`) writes and reads journals; the shard stores 
     FAILURE    position, whose it is, code, message, metadata
     CANCELLED  0, None: the invocation was asked to end; raised at the wait that it interrupts
 
+Behind these fields each entry has the time when it was appended, ms; no decision is made by it.
+
 Whose a result is (R9): the id of the call, or of the invocation attached to; None for steps and sleeps; OF_AWAKEABLE;
 OF_PROMISE; OF_SIGNAL, where the name of the signal stands in the place of the position, as the n-th wait for a name
 gets the n-th signal of that name.
@@ -69,6 +71,30 @@ OF_AWAKEABLE: Final = b"awakeable"
 OF_PROMISE: Final = b"promise"
 OF_SIGNAL: Final = b"signal"
 
+#: How many fields an entry of each kind has, before the time.
+_FIELDS: Final = {
+    CALL: 4,
+    SEND: 4,
+    RUN: 2,
+    SLEEP: 3,
+    GET: 3,
+    STATE_KEYS: 3,
+    SET: 2,
+    CLEAR: 2,
+    CLEAR_ALL: 2,
+    TIME: 3,
+    AWAKEABLE: 2,
+    SIGNAL: 2,
+    ATTACH: 3,
+    CANCEL: 3,
+    RESOLVE: 2,
+    PROMISE: 2,
+    PEEK: 3,
+    COMPLETE: 3,
+    RESULT: 4,
+    FAILURE: 6,
+    CANCELLED: 3,
+}
 _KINDS: Final = {
     CALL: "call",
     SEND: "send",
@@ -121,6 +147,13 @@ def same_command(recorded: Entry, issued: Entry) -> bool:
     if recorded[0] != issued[0] or recorded[1] != issued[1]:
         return False
     return recorded[0] not in _WITH_TARGET or bool(recorded[2] == issued[2])
+
+
+def appended_at(entry: Entry) -> int | None:
+    """When the entry came into the journal, ms; None for one of an older version, which did not note it."""
+    fields = _FIELDS[entry[0]]
+    at: int | None = entry[fields] if len(entry) > fields else None
+    return at
 
 
 def answered_by(command: Entry) -> bytes | None:

@@ -447,6 +447,7 @@ class ShardEngine(Hosting):
 
     def notify(self, live: Live, entry: j.Entry) -> None:
         """Something that the invocation waits for has come: journal it, and let the handler go on."""
+        entry.append(self.now)
         live.journal.append(entry)
         self.change(live)
         if live.attempt is not None:
