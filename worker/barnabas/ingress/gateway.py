@@ -25,16 +25,13 @@ from barnabas.contract.topics import TopicNames
 from barnabas.ingress.errors import GatewayError, NoAnswer, Unavailable, UnknownTarget
 from barnabas.ingress.lookup import Lookup
 from barnabas.ingress.outbound import Outbound, Outgoing
+from barnabas.ingress.ports import Ports, check_store, real_ports
 from barnabas.ingress.registry import Registry
 from barnabas.ingress.replies import Replies, Waiting
 from barnabas.ingress.requests import Known, Request
 from barnabas.ingress.settings import GatewaySettings
-from barnabas.log.kafka_admin import KafkaAdmin
-from barnabas.log.kafka_producer import ProducerSession
-from barnabas.log.kafka_reader import KafkaReader
-from barnabas.log.port import OutRecord, Producer, ProducerEvents
+from barnabas.log.port import OutRecord
 from barnabas.store.port import Service, StoreUnavailable
-from barnabas.store.redis import RedisStore, check_settings
 from barnabas.worker.member import require_topics
 
 log = logging.getLogger("barnabas.ingress")
@@ -51,15 +48,15 @@ class Gateway:
     All methods that ask for something raise GatewayError (see `errors`); a handler's failure is part of the Reply.
     """
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: GatewaySettings, ports: Ports | None = None) -> None:
+        """Connects to nothing yet. `ports`: others than Kafka and Redis."""
         self._settings = settings
+        self._ports = ports = ports or real_ports(settings)
         self.names: Final = TopicNames(settings.namespace)
-        kafka = settings.log()
-        self._kafka = kafka
-        self.store: Final = RedisStore(settings.redis.get_secret_value(), settings.namespace)
+        self.store: Final = ports.store
         #: For facts about topics, and for single records.
-        self.admin: Final = KafkaAdmin(kafka)
-        self.reader: Final = KafkaReader(kafka)
+        self.admin: Final = ports.admin
+        self.reader: Final = ports.reader
         self.registry: Final = Registry(self.store)
         self.lookup: Lookup
         self._replies: Replies
@@ -80,16 +77,16 @@ class Gateway:
             raise
 
     async def _start(self) -> None:
-        names, loop = self.names, asyncio.get_running_loop()
+        names = self.names
         self._stack.push_async_callback(self.store.aclose)
         self._stack.push_async_callback(self.reader.aclose)
-        check_settings(await self.store.settings())
+        await check_store(self.store)
         await self._set_clock()
         await self.registry.refresh()
         self._partitions = await require_topics(self.admin, [names.replies, names.delays, names.dead_letters], REMEDY)
         self.lookup = Lookup(self.store, self.registry, self._partitions[names.delays])
         replies = self._replies = Replies(
-            self._kafka,
+            self._ports.open_consumer,
             names.replies,
             self._partitions[names.replies],
             f"barnabas-ingress-{uuid4().hex}",
@@ -99,12 +96,9 @@ class Gateway:
         ends = await self.admin.end_offsets([place])
         replies.start(ends[place][1])
         self._stack.push_async_callback(replies.aclose)
-
-        def open_session(events: ProducerEvents, *, one_by_one: bool) -> Producer:
-            return ProducerSession(self._kafka, events, loop, one_by_one=one_by_one)
-
-        self._outbound = Outbound(open_session, self._settings.acknowledge_seconds)
+        self._outbound = Outbound(self._ports.open_session, self._settings.acknowledge_seconds)
         self._stack.push_async_callback(self._outbound.aclose, _FLUSH_SECONDS)
+        self._stack.callback(self._release_waiting)
         self._spawn(self.registry.keep_fresh())
         self._spawn(self._keep_clock())
 
@@ -114,10 +108,11 @@ class Gateway:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        if hasattr(self, "_replies"):
-            for waiting in self._replies.waiting():
-                _fail(waiting, Unavailable("this process is ending; the invocation goes on"))
         await self._stack.aclose()
+
+    def _release_waiting(self) -> None:
+        for waiting in self._replies.waiting():
+            _fail(waiting, Unavailable("this process is ending; the invocation goes on"))
 
     # -- what it knows
 
@@ -205,6 +200,7 @@ class Gateway:
 
         Raises UnknownTarget for an id of no registered service, NoAnswer after `timeout` seconds.
         """
+        await self.registry.owner(InvocationId(signal.invocation))  # which may be newer than what is known here
         if not wait:
             await self._acknowledged(self._signal_record(signal), repeatable=True)
             return None
@@ -289,7 +285,12 @@ class Gateway:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a part of the gateway has ended: %s", error, exc_info=error)
 
     async def _keep_clock(self) -> None:
         while True:

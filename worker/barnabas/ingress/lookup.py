@@ -51,7 +51,7 @@ class Lookup:
 
     async def find(self, id_: InvocationId, *, derived: bool) -> Known | None:
         """What is known of this invocation; None: nothing. `derived`: no ring has it, and no scheduler."""
-        service = self._registry.service_of(id_)
+        service = await self._registry.owner(id_)
         if service is None:
             return None
         shard = Shard(service.name, id_.partition(service.partitions))

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from barnabas.ingress.errors import GatewayError, TooLarge, Unavailable
-from barnabas.log.port import BatchRefusedError, OutRecord, Producer, ProducerEvents, UndeliverableError
+from barnabas.ingress.ports import OpenSession
+from barnabas.log.port import BatchRefusedError, OutRecord, Producer, UndeliverableError
 
 log = logging.getLogger("barnabas.ingress")
 
@@ -25,12 +26,6 @@ MAX_BYTES: Final = 64 << 20
 #: Of a record with all that belongs to it: librdkafka's own bound, and a little under Kafka's of a batch.
 MAX_RECORD_BYTES: Final = 990_000
 _OVERHEAD: Final = 200  # of a record in a batch
-
-
-class OpenSession(Protocol):
-    """Opens a producer session."""
-
-    def __call__(self, events: ProducerEvents, *, one_by_one: bool) -> Producer: ...
 
 
 class Outgoing:

@@ -44,8 +44,20 @@ class Registry:
     async def find(self, name: str, handler: str | None = None) -> Service | None:
         """A service, and if it has not the handler then as it is now; None: nobody has registered it."""
         found = self._fitting(name, handler)
-        if found is not None:
-            return found
+        if found is None:
+            await self._refresh_at_once()
+            found = self.services.get(name)
+        return found
+
+    async def owner(self, id_: InvocationId) -> Service | None:
+        """Whose invocation this is, looked for at once among those that have come since."""
+        found = self.service_of(id_)
+        if found is None:
+            await self._refresh_at_once()
+            found = self.service_of(id_)
+        return found
+
+    async def _refresh_at_once(self) -> None:
         wanted = time.monotonic()
         async with self._asking:  # those who come meanwhile are served by one question
             if self._asked_at < wanted - _AT_ONCE_SECONDS:
@@ -53,12 +65,11 @@ class Registry:
                     await self.refresh()
                 except StoreUnavailable as error:
                     log.warning("%s", error)
-        return self.services.get(name)
 
     def _fitting(self, name: str, handler: str | None) -> Service | None:
         found = self.services.get(name)
         return found if found is not None and (handler is None or handler in found.handlers) else None
 
     def service_of(self, id_: InvocationId) -> Service | None:
-        """Whose invocation this is."""
+        """Whose invocation this is, as far as is known here."""
         return next((one for name, one in self.services.items() if id_.of_service(name)), None)

@@ -1,4 +1,4 @@
-"""Replies on their way back: one partition of the replies topic, read from its end on by a consumer of librdkafka.
+"""Replies on their way back: one partition of the replies topic, read from its end on.
 
 Part of the gateway. The consumer goes on where it was after an outage. Only where the log no longer has that place are
 replies lost; the gateway is told, and asks again for everything that it waits for.
@@ -16,9 +16,7 @@ from barnabas.contract.codec import decode_reply
 from barnabas.contract.errors import PoisonRecord
 from barnabas.contract.partitioning import partition_hash, partition_of
 from barnabas.contract.records import Reply
-from barnabas.log.kafka_consumer import AssignedConsumer
-from barnabas.log.port import BEGINNING, Batch, Position
-from barnabas.log.settings import KafkaSettings
+from barnabas.log.port import BEGINNING, Batch, Consumer, ConsumerEvents, Position
 
 log = logging.getLogger("barnabas.ingress")
 
@@ -40,9 +38,14 @@ class Replies:
     """The replies of one client id. `start` before the first request: what is produced earlier is not read."""
 
     def __init__(
-        self, kafka: KafkaSettings, topic: str, partitions: int, client: str, on_lost: Callable[[], None]
+        self,
+        open_consumer: Callable[[ConsumerEvents], Consumer],
+        topic: str,
+        partitions: int,
+        client: str,
+        on_lost: Callable[[], None],
     ) -> None:
-        self._kafka = kafka
+        self._open = open_consumer
         self._loop = asyncio.get_running_loop()
         self.client = client
         self._key = client.encode()
@@ -50,7 +53,7 @@ class Replies:
         self._on_lost = on_lost
         self._numbers = count(1)
         self._waiting: dict[bytes, Waiting] = {}
-        self._consumer: AssignedConsumer | None = None
+        self._consumer: Consumer | None = None
         self._epoch = 0
         self._next = 0  # offset to read
         self._closing: set[asyncio.Task[None]] = set()
@@ -60,7 +63,7 @@ class Replies:
 
     def start(self, end: int) -> None:
         """Read from `end` on, the offset of the next reply that anybody writes."""
-        self._consumer = AssignedConsumer(self._kafka, self, self._loop)
+        self._consumer = self._open(self)
         self._read_from(end)
 
     def _read_from(self, offset: int) -> None:

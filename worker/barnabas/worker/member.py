@@ -22,7 +22,7 @@ from barnabas.contract.topics import TopicNames
 from barnabas.log.kafka_admin import KafkaAdmin
 from barnabas.log.kafka_consumer import AssignedConsumer, GroupConsumer
 from barnabas.log.kafka_producer import ProducerSession
-from barnabas.log.port import Batch, LogUnavailableError, Position, Producer, ProducerEvents
+from barnabas.log.port import Admin, Batch, LogUnavailableError, Position, Producer, ProducerEvents
 from barnabas.log.settings import KafkaSettings
 from barnabas.runtime.directory import Directory
 from barnabas.runtime.tenure import Tenure
@@ -261,7 +261,7 @@ class Member(ABC):
         return place.shard
 
 
-async def require_topics(admin: KafkaAdmin, topics: list[str], remedy: str) -> dict[str, int]:
+async def require_topics(admin: Admin, topics: list[str], remedy: str) -> dict[str, int]:
     """The partition counts of topics that have to be there. Raises NotReady, which names the missing ones."""
     counts = await admin.partitions(topics)
     missing = [topic for topic in topics if topic not in counts]

@@ -125,7 +125,7 @@ def _segments(raw: bytes) -> list[str]:
 
 def _older(segments: list[str]) -> Route:
     if len(segments) < 2:
-        raise PathError(400, f"bad path: /{segments[0]}. {_OLDER}")
+        raise PathError(400, f"{_OLDER}, not /{segments[0]}")
     return Invoke(segments[0], tuple(segments[1:]), None)
 
 
