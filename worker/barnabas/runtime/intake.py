@@ -22,6 +22,7 @@ from barnabas.runtime.lanes import Lane
 from barnabas.runtime.live import Live
 from barnabas.runtime.marks import Verdict
 from barnabas.runtime.operating import STATE_PATCH
+from barnabas.runtime.outsiders import is_shut_out, refusal
 from barnabas.runtime.sender import letter_of
 from barnabas.store import keys
 from barnabas.store.port import Op
@@ -168,7 +169,9 @@ class Intake:
         label = invocation.label
         verdict = Verdict.NEW if label is None else engine.marks.judge(_INVOCATIONS, label)
         live = engine.live.get(id_)
-        if live is not None:
+        if is_shut_out(engine.directory.services, invocation) and not _is_repeat(live, invocation):
+            self._refuse(record, invocation, *refusal(invocation))
+        elif live is not None:
             self._join(live, invocation)
         elif (kept := engine.ring.get(id_)) is not None:
             engine.counts["answered again"] += 1
@@ -182,10 +185,10 @@ class Intake:
             self._join_spilled(invocation)
         elif verdict is Verdict.STALE:
             detail = f"its label {label} is older than anything this shard remembers of its sender"
-            self._refuse(record, invocation, "stale-label", detail)
+            self._refuse(record, invocation, PoisonRecord("stale-label", detail))
         elif invocation.service != engine.shard.service or (invocation.key is not None) != self._keyed:
             detail = f"this is {self._invocations}, but the record is for {_target(invocation)}"
-            self._refuse(record, invocation, UNADDRESSED, detail)
+            self._refuse(record, invocation, PoisonRecord(UNADDRESSED, detail))
         elif InvocationId(id_).partition(self._partitions) != engine.shard.partition:
             engine.counts["sent on"] += 1
             engine.sender.redirect(invocation)
@@ -254,11 +257,14 @@ class Intake:
             else:
                 engine.sender.outcome(waiter, invocation.id, outcome.result, outcome.failure)
 
-    def _refuse(self, record: Record, invocation: Invocation, reason: str, detail: str) -> None:
+    def _refuse(
+        self, record: Record, invocation: Invocation, poison: PoisonRecord, failure: Failure | None = None
+    ) -> None:
         """Dead-letter an invocation that can be read, and tell those who wait for it (R16)."""
-        self._poison(record, self._invocations, PoisonRecord(reason, detail))
+        self._poison(record, self._invocations, poison)
         for waiter in _waiters(invocation):
-            self._engine.sender.outcome(waiter, invocation.id, None, Failure(500, f"dead letter: {detail}"))
+            failure = failure or Failure(500, f"dead letter: {poison.detail}")
+            self._engine.sender.outcome(waiter, invocation.id, None, failure)
 
     def _poison(self, record: Record, topic: str, poison: PoisonRecord) -> None:
         engine = self._engine
@@ -387,6 +393,11 @@ def is_exclusive(kind: str | None) -> bool:
 def submitted_before(service: str, key: str | None, id_: bytes) -> Failure:
     """The answer to someone who submits a workflow that somebody else has submitted before."""
     return Failure(409, f"workflow {service} with key {key!r} was submitted before, as {InvocationId(id_)}")
+
+
+def _is_repeat(live: Live | None, invocation: Invocation) -> bool:
+    """Whether the record says nothing that is not known of a live one, so that nobody gets at it by this."""
+    return live is not None and all(waiter in live.waiters for waiter in _waiters(invocation))
 
 
 def _waiters(invocation: Invocation) -> list[Caller | ReplyTo]:

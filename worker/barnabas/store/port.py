@@ -108,8 +108,14 @@ class Service:
 
     @property
     def public(self) -> bool:
-        """Whether callers from outside may reach it."""
+        """Whether callers from outside may reach it, except for handlers that say otherwise (`is_public`)."""
         return bool(self.about.get("public", True))
+
+    def is_public(self, handler: str) -> bool:
+        """Whether callers from outside may reach this handler."""
+        about = self.about.get("handlers")
+        said = about.get(handler) if about else None
+        return bool(said["public"]) if said and "public" in said else self.public
 
 
 class Store(Protocol):

@@ -23,8 +23,11 @@ def decode(name: str, text: bytes) -> Service:
 
 
 def with_public(service: Service, public: bool | None) -> Service:
-    """The service as somebody has set it since; None: as its workers registered it."""
-    return service if public is None else replace(service, about=service.about | {"public": public})
+    """The service, all its handlers included, as somebody has set it since; None: as its workers registered it."""
+    if public is None:
+        return service
+    handlers = {name: about | {"public": public} for name, about in service.about.get("handlers", {}).items()}
+    return replace(service, about=service.about | {"public": public, "handlers": handlers})
 
 
 def contradicts(standing: Service, wanted: Service) -> bool:

@@ -63,7 +63,7 @@ class Existing:
     def _refuse_private(self, target: _Target) -> None:
         """By its names nobody from outside gets at a private service; who has an id was given it."""
         service = self._gateway.services().get(target.service or "")
-        if service is not None and not service.public:
+        if service is not None and not service.is_public(target.handler or ""):
             raise Refused(400, "the service is not public")
 
     async def _attach(self, target: _Target) -> Response:

@@ -53,13 +53,14 @@ class Invoking:
     # -- what is wanted
 
     async def _wanted(self, http: HttpRequest, route: Invoke) -> _Wanted:
-        service = await self.public_service(route.service)
+        service = await self.service(route.service)
         key, handler, send = key_and_handler(route, service.kind != "service")
         if handler not in service.handlers:
             service = await self._with_handler(service, handler)
         about = about_handler(service, handler)
-        if not about.get("public", True):
-            raise Refused(400, f"the invoked handler is not public: {service.name}/{handler}")
+        if not service.is_public(handler):
+            what = "handler" if service.public else "service"
+            raise Refused(400, f"the invoked {what} is not public: {service.name}/{handler}")
         if http.header("x-restate-limit-key") is not None or _query(http, "limit-key") is not None:
             raise Refused(501, "limit keys are not supported by Barnabas; leave it out")
         idempotency_key = http.header("idempotency-key")
@@ -82,13 +83,11 @@ class Invoking:
         )
         return _Wanted(request, send, due, content_type_of(service, handler))
 
-    async def public_service(self, name: str) -> Service:
-        """A service that callers from outside may reach. Raises Refused."""
+    async def service(self, name: str) -> Service:
+        """A service by its name. Raises Refused."""
         service = await self._gateway.service(name)
         if service is None:
             raise Refused(404, f"service '{name}' not found, start a worker that serves it before calling it")
-        if not service.public:
-            raise Refused(400, "the invoked service is not public")
         return service
 
     async def _with_handler(self, service: Service, handler: str) -> Service:

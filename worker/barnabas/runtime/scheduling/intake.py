@@ -16,6 +16,7 @@ from barnabas.contract.records import Caller, Failure, Invocation, Signal, Signa
 from barnabas.log.port import Record
 from barnabas.runtime.answers import CONFLICT, DONE, TOO_EARLY, answer, refuse
 from barnabas.runtime.marks import Verdict
+from barnabas.runtime.outsiders import is_shut_out, refusal
 from barnabas.runtime.scheduling.ended import CANCELLED, KILLED, Ended
 from barnabas.runtime.scheduling.scheduler import FAILURES, Scheduler
 from barnabas.runtime.scheduling.waiting import Waiting, accepted, waiters_of
@@ -84,7 +85,9 @@ class DelayIntake:
     def _invocation(self, record: Record, invocation: Invocation, verdict: Verdict, waiting: Waiting | None) -> None:
         engine = self._engine
         how = self._ended.get(invocation.id)
-        if waiting is not None:
+        if is_shut_out(engine.directory.services, invocation) and waiting is None:
+            self._refuse(record, invocation, *refusal(invocation))
+        elif waiting is not None:
             self._join(waiting, invocation)
         elif how in FAILURES:
             self._answer(invocation, FAILURES[how])
@@ -121,10 +124,12 @@ class DelayIntake:
                 signal.reply_to = waiter
             engine.pass_on(signal, invocation.service)
 
-    def _refuse(self, record: Record, invocation: Invocation, poison: PoisonRecord) -> None:
+    def _refuse(
+        self, record: Record, invocation: Invocation, poison: PoisonRecord, failure: Failure | None = None
+    ) -> None:
         """Dead-letter an invocation that can be read, and tell those who wait for it (R16)."""
         self._poison(record, poison)
-        self._answer(invocation, Failure(500, f"dead letter: {poison.detail}"))
+        self._answer(invocation, failure or Failure(500, f"dead letter: {poison.detail}"))
 
     def _answer(self, invocation: Invocation, failure: Failure) -> None:
         for waiter in waiters_of(invocation):

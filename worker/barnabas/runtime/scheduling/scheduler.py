@@ -11,11 +11,13 @@ from collections import Counter
 from typing import Any, Final
 
 from barnabas.contract import codec
+from barnabas.contract.errors import PoisonRecord
 from barnabas.contract.records import DeadLetter, Failure, Signal
 from barnabas.runtime import effects as fx
 from barnabas.runtime.directory import Directory
 from barnabas.runtime.marks import Marks
 from barnabas.runtime.outbox import Outbox
+from barnabas.runtime.outsiders import is_shut_out, refusal
 from barnabas.runtime.scheduling import storing
 from barnabas.runtime.scheduling.effects import ReadRecords, ReadWindow
 from barnabas.runtime.scheduling.ended import CANCELLED, KILLED, LOST, RELEASED, Ended
@@ -155,6 +157,10 @@ class Scheduler:
 
     def _send(self, waiting: Waiting, record: bytes) -> None:
         invocation = codec.decode_invocation(record)
+        if waiting.freed and is_shut_out(self.directory.services, invocation):  # nobody knew that when it came
+            poison, failure = refusal(invocation)
+            self._bury(waiting, RELEASED, poison, failure, record)
+            return
         invocation.due = None
         known = (invocation.caller, invocation.reply_to)
         invocation.waiters = [waiter for waiter in waiting.waiters if waiter not in known]
@@ -245,13 +251,21 @@ class Scheduler:
             self._missing_since = None
 
     def _lose(self, waiting: Waiting) -> None:
-        detail = "it waited for its due time, and its record is not in the store any more"
+        poison = PoisonRecord("expired", "it waited for its due time, and its record is not in the store any more")
+        self._bury(waiting, LOST, poison, Failure(500, f"dead letter: {poison.detail}"), None)
+
+    def _bury(
+        self, waiting: Waiting, how: bytes, poison: PoisonRecord, failure: Failure, record: bytes | None
+    ) -> None:
+        """It becomes a dead letter, and who waits for it is told."""
         topic, partition = self.directory.delay_place(waiting.id)
         key = partition_key(waiting.id, None).encode()
-        self._leave(waiting, LOST)
-        self.sender.dead_letter(DeadLetter("expired", detail, topic, partition, waiting.arrival, 0, key, None))
+        self._leave(waiting, how)
+        self.sender.dead_letter(
+            DeadLetter(poison.reason, poison.detail, topic, partition, waiting.arrival, 0, key, record)
+        )
         for waiter in waiting.waiters:
-            self.sender.outcome(waiter, waiting.id, None, Failure(500, f"dead letter: {detail}"))
+            self.sender.outcome(waiter, waiting.id, None, failure)
 
     # -- commits
 
