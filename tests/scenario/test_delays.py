@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 
@@ -12,7 +14,9 @@ import pytest
 
 from barnabas.contract.records import ReplyTo, SignalKind
 from barnabas.devstack.stack import Addresses
-from tests.chaos.delays import DAY_MS, Bare, Delays, percentile
+from tests.chaos.delays import DAY_MS, Bare, Delays, now_ms, percentile
+from tests.scenario.bells_app import collected, ring
+from tests.scenario.installation import installation
 
 #: `make chaos` runs the long form.
 FULL = os.environ.get("BARNABAS_CHAOS") == "full"
@@ -59,6 +63,32 @@ def test_messages_are_on_time_while_many_others_wait(delays: Delays, barnabas_st
     assert percentile(late, 0.99) < max(LATE_MS, 3 * percentile(took, 0.99))
     assert delays.waiting() == PENDING
     assert max(memory) < 300
+
+
+@pytest.mark.timeout(300)
+async def test_handlers_start_on_time(barnabas_stack: Addresses) -> None:
+    """From due time to the start of the handler, through client, scheduler and worker."""
+    count, keep = 300, timedelta(days=1)
+    with installation(barnabas_stack, "tests.scenario.bells_app:app") as place:
+        async with place.client() as client:
+            for _ in range(20):
+                await asyncio.gather(*(client.service_send(ring, 0, send_delay=keep) for _ in range(500)))
+            with Bare(barnabas_stack, f"{place.namespace}.dead-letters") as bare:
+                for n in range(count):
+                    delay = 1_500 + 10 * n
+                    await client.service_send(ring, now_ms() + delay, send_delay=timedelta(milliseconds=delay))
+                late: list[int] = []
+                async with asyncio.timeout(60):
+                    while len(late) < count:
+                        await asyncio.sleep(0.5)
+                        late = sorted(await client.object_call(collected, "all", None))
+    took = sorted(bare.took_ms)
+    for what, figures in (("late by", late), ("bare writes", took)):
+        shares = ", ".join(f"p{share * 100:g} {percentile(figures, share)}" for share in (0.5, 0.9, 0.99))
+        print(f"{what}, in ms: {shares}, max {figures[-1]}, of {len(figures)}")  # noqa: T201
+    assert len(late) == count
+    assert late[0] >= -1, "early: the client's clock and the store's are one, give or take a rounded millisecond"
+    assert percentile(late, 0.99) < max(LATE_MS, 3 * percentile(took, 0.99))
 
 
 def test_many_due_at_the_same_instant_all_go_in_order(delays: Delays) -> None:
