@@ -75,6 +75,10 @@ class StoreView:
         """How many fields a hash has."""
         return self.redis.hlen(self._keys.prefix(shard) + suffix)
 
+    def timers(self, shard: Shard) -> int:
+        """How many timers are armed."""
+        return self.redis.zcard(self._keys.prefix(shard) + keys.TIMERS)
+
     def left_over(self, shard: Shard, names: Sequence[bytes] = LEFT_OVER) -> list[str]:
         """What a shard with nothing to do should not have, of these hashes; and timers."""
         prefix = self._keys.prefix(shard)

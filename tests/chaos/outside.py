@@ -155,7 +155,7 @@ class Outside:
 
     def _signal(self, signal: Signal) -> None:
         id_ = InvocationId(signal.invocation)
-        by_delays = id_.delayed and signal.kind is not SignalKind.RESOLVE
+        by_delays = id_.delayed and signal.position is None  # an awakeable's id says that its invocation runs already
         service = next(name for name in self._services if id_.of_service(name))
         topic = self.names.delays if by_delays else self.names.signals(service)
         self._producer.produce(

@@ -114,7 +114,20 @@ class Stage:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def warm_up(self) -> None:
+        """Until somebody reads both topics of all shards of the service that has no keys: what follows is timed."""
+        partitions = {
+            asked.partition: asked
+            for asked in (self.outside.make("Talk/echo", None, 1) for _ in range(20 * self.partitions))
+        }
+        self.answers([self.outside.produce(asked) for asked in partitions.values()])
+        self.answers([self.outside.attach(asked.id) for asked in partitions.values()])
+
     # -- looking
+
+    def timers(self, service: str) -> int:
+        """How many timers are armed, as the store has it."""
+        return sum(self.store.timers(shard) for shard in self.shards(service))
 
     def shards(self, service: str) -> list[Shard]:
         """All shards of a service."""
