@@ -53,6 +53,7 @@ from barnabas.sdk.object import VirtualObject
 from barnabas.sdk.protocols import definition
 from barnabas.sdk.retry_policy import InvocationRetryPolicy
 from barnabas.sdk.service import Service
+from barnabas.sdk.subscription import SourceRecord, Subscription
 from barnabas.sdk.workflow import Workflow
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ __all__ = [
     "SendHandle",
     "Sent",
     "Service",
+    "SourceRecord",
+    "Subscription",
     "TerminalError",
     "VirtualObject",
     "Workflow",

@@ -15,6 +15,7 @@ import typer
 from barnabas.cli import configuring, members
 from barnabas.cli.configuring import AppArgument, NamespaceOption
 from barnabas.cli.scheduler import scheduler_command
+from barnabas.cli.subscriptions import SubscriptionsOption, subscriptions_of
 from barnabas.cli.topic_setup import WrongPartitions
 from barnabas.cli.worker import apply_topics_of, worker_command
 from barnabas.devstack.errors import DevstackError
@@ -33,6 +34,7 @@ def dev(
     ] = DEFAULT_DIRECTORY,
     no_reload: Annotated[bool, typer.Option("--no-reload", help="Do not watch the code.")] = False,
     namespace: NamespaceOption = None,
+    file: SubscriptionsOption = None,
     log_level: Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Start a broker and a store (or use those of BARNABAS_KAFKA and BARNABAS_REDIS), topics, a worker and a scheduler.
@@ -42,6 +44,7 @@ def dev(
     configuring.log_to_stderr(log_level)
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     app = configuring.app_named(target)
+    subscriptions_of(app, file)  # what the worker would refuse is refused before servers start
     signal.signal(signal.SIGTERM, _leave)  # also while the servers start
     try:
         with find_or_start(data) as addresses:
@@ -50,7 +53,7 @@ def dev(
             )
             _introduce(app, target, addresses, settings.namespace)
             asyncio.run(apply_topics_of(app, settings))
-            worker = [*worker_command(target, log_level), "--apply-topics", "--instance-id", _INSTANCE]
+            worker = [*worker_command(target, log_level, file), "--apply-topics", "--instance-id", _INSTANCE]
             scheduler = [*scheduler_command(log_level), "--instance-id", _INSTANCE]
             environment = members.environment(settings)
             code = asyncio.run(_Run(worker, scheduler, environment, reload=not no_reload).run())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,11 +20,12 @@ from barnabas.cli.configuring import (
     RedisOption,
     SupervisedOption,
 )
+from barnabas.cli.subscriptions import SubscriptionsOption, registry_of_settings, subscriptions_of
 from barnabas.cli.topic_setup import apply, compare
 from barnabas.log.kafka_admin import KafkaAdmin
 from barnabas.log.settings import KafkaSettings
 from barnabas.sdk.app import App
-from barnabas.worker.process import Worker
+from barnabas.subscriptions.beside import WorkerWithSubscriptions
 from barnabas.worker.settings import Settings
 
 
@@ -39,10 +41,13 @@ def worker(
     instance_id: InstanceOption = None,
     drain_seconds: DrainOption = None,
     log_level: LogLevelOption = "info",
+    file: SubscriptionsOption = None,
     apply_topics: Annotated[bool, typer.Option("--apply-topics", hidden=True)] = False,
     supervised: SupervisedOption = False,
 ) -> None:
     """Serve an app until SIGTERM or Ctrl-C, then drain; a second signal ends it at once.
+
+    Reads the topics of its subscriptions as well.
 
     Prints "ready". Ends with 0 when drained, 1 when it failed, 2 when it cannot start.
     """
@@ -51,10 +56,11 @@ def worker(
     settings = configuring.settings_of(
         app, namespace, kafka=kafka, redis=redis, group=group, instance_id=instance_id, drain_seconds=drain_seconds
     )
+    subscriptions, registry = subscriptions_of(app, file), registry_of_settings()
     if processes > 1:
-        raise typer.Exit(members.supervise(worker_command(target, log_level), settings, processes))
+        raise typer.Exit(members.supervise(worker_command(target, log_level, file), settings, processes))
     serving = members.serve(
-        partial(Worker, app, settings),
+        partial(WorkerWithSubscriptions, app, subscriptions, settings, registry),
         f"{', '.join(app.services)} in namespace {settings.namespace}",
         supervised=supervised,
         before=partial(apply_topics_of, app, settings) if apply_topics else None,
@@ -62,9 +68,10 @@ def worker(
     raise typer.Exit(members.run(serving))
 
 
-def worker_command(target: str, log_level: str) -> list[str]:
-    """The command line of a worker that ends when whoever started it ends."""
-    return members.command("worker", target, log_level=log_level)
+def worker_command(target: str, log_level: str, subscriptions: Path | None = None) -> list[str]:
+    """The command line of a worker that ends when whoever started it ends. `subscriptions`: a file of them."""
+    more = [] if subscriptions is None else ["--subscriptions", str(subscriptions)]
+    return members.command("worker", target, *more, log_level=log_level)
 
 
 async def apply_topics_of(app: App, settings: Settings) -> None:

@@ -33,6 +33,7 @@ _IDEMPOTENT: Final = b"barnabas.idemp"
 _WORKFLOW: Final = b"barnabas.wflow"
 _CHILD: Final = b"barnabas.child"
 _RECORD: Final = b"barnabas.record"
+_SUBSCRIBED: Final = b"barnabas.subscr"
 
 
 class MalformedId(ValueError):
@@ -145,14 +146,30 @@ def child_id(
 
 
 def record_id(service: str, key: str | None, topic_id: bytes, partition: int, offset: int) -> InvocationId:
-    """The id of what a record asks for that carries no id: raw records and subscriptions.
+    """The id of what a raw record asks for, which carries no id.
 
     `topic_id` is the broker's 16-byte id of the topic, so that a topic deleted and made again starts new ids.
     """
+    place = _place(topic_id, partition, offset)
+    return _derived(service, key, _RECORD, place + _field(service) + _key_field(key))
+
+
+def subscribed_id(
+    service: str, key: str | None, subscription: str, round: int, topic_id: bytes, partition: int, offset: int
+) -> InvocationId:
+    """The id of what a record of a subscribed topic becomes.
+
+    Each subscription has its own, whether or not they share topic and service. `round`: how often the subscription was
+    set to another place, since what people have run again is to run again.
+    """
+    place = _place(topic_id, partition, offset) + round.to_bytes(8, "big") + _field(subscription)
+    return _derived(service, key, _SUBSCRIBED, place + _field(service) + _key_field(key))
+
+
+def _place(topic_id: bytes, partition: int, offset: int) -> bytes:
     if len(topic_id) != 16:
         raise ValueError(f"a topic id has 16 bytes, this has {len(topic_id)}")
-    place = topic_id + partition.to_bytes(4, "big") + offset.to_bytes(8, "big")
-    return _derived(service, key, _RECORD, place + _field(service) + _key_field(key))
+    return topic_id + partition.to_bytes(4, "big") + offset.to_bytes(8, "big")
 
 
 def awakeable_id(invocation: bytes, position: int) -> str:

@@ -90,6 +90,9 @@ class KafkaAdmin:
     async def end_offsets(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
         return await asyncio.to_thread(self._end_offsets, partitions)
 
+    async def offsets_at(self, partitions: Sequence[tuple[str, int]], time_ms: int) -> dict[tuple[str, int], int]:
+        return await asyncio.to_thread(self._offsets_at, partitions, time_ms)
+
     # Blocking, on threads.
 
     def _describe(self, topics: Sequence[str]) -> dict[str, TopicDescription]:
@@ -166,6 +169,12 @@ class KafkaAdmin:
         first = self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         end = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         return {key: (first[key], end[key]) for key in partitions}
+
+    def _offsets_at(self, partitions: Sequence[tuple[str, int]], time_ms: int) -> dict[tuple[str, int], int]:
+        # The end first: what is appended between the two questions is not before it.
+        end = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        found = self._offsets(partitions, OffsetSpec.for_timestamp(time_ms))
+        return {key: end[key] if offset < 0 else offset for key, offset in found.items()}
 
     def _offsets(self, partitions: Sequence[tuple[str, int]], spec: OffsetSpec) -> dict[tuple[str, int], int]:
         if not partitions:

@@ -285,6 +285,14 @@ class MemoryAdmin:
     async def end_offsets(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
         return {key: self._core.bounds(*key) for key in partitions}
 
+    async def offsets_at(self, partitions: Sequence[tuple[str, int]], time_ms: int) -> dict[tuple[str, int], int]:
+        found = {}
+        for key in partitions:
+            first, end = self._core.bounds(*key)
+            records = self._core.read(*key, first, end - first)
+            found[key] = next((record.offset for record in records if record.timestamp >= time_ms), end)
+        return found
+
     def _existing(self, topics: Sequence[str]) -> list[tuple[str, _Topic]]:
         return [(name, self._core.topics[name]) for name in topics if name in self._core.topics]
 

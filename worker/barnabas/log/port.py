@@ -179,6 +179,10 @@ class Admin(Protocol):
         """(first offset, end offset) of each partition."""
         ...
 
+    async def offsets_at(self, partitions: Sequence[tuple[str, int]], time_ms: int) -> dict[tuple[str, int], int]:
+        """The offset of the first record of each partition with this timestamp or a later one; else the end."""
+        ...
+
 
 class Reader(Protocol):
     """Reads single records again, by offset (inputs of queued work that the store no longer holds, R11)."""

@@ -10,6 +10,7 @@ from typing import Final, Literal
 from barnabas.sdk.definition import ServiceDefinition
 from barnabas.sdk.object import VirtualObject
 from barnabas.sdk.service import Service
+from barnabas.sdk.subscription import Subscription
 from barnabas.sdk.workflow import Workflow
 
 _NAMESPACE: Final = re.compile(r"[A-Za-z0-9_-]{1,60}")
@@ -23,6 +24,7 @@ class App:
     services: dict[str, ServiceDefinition]
     namespace: str | None = None  # prefix of every topic and store key
     group: str | None = None  # consumer group of the workers
+    subscriptions: tuple[Subscription, ...] = ()  # their names differ
 
     def __post_init__(self) -> None:
         if self.namespace is not None and not _NAMESPACE.fullmatch(self.namespace):
@@ -39,8 +41,9 @@ def app(
     *,
     namespace: str | None = None,
     group: str | None = None,
+    subscriptions: Iterable[Subscription] = (),
 ) -> App:
-    """The application of these services.
+    """The application of these services, with the topics whose records become invocations.
 
     `protocol`, `identity_keys` and `journal_value_codec` exist in Restate's SDK only and must stay None. Raises
     ValueError for a definition that cannot run.
@@ -60,7 +63,21 @@ def app(
         found[service.name] = service
     if not found:
         raise ValueError("an app needs at least one service: barnabas.app([greeter])")
-    return App(found, namespace, group)
+    return App(found, namespace, group, checked_subscriptions(subscriptions))
+
+
+def checked_subscriptions(subscriptions: Iterable[Subscription]) -> tuple[Subscription, ...]:
+    """All of them. Raises ValueError for what is none, and where two have one name."""
+    found: dict[str, Subscription] = {}
+    for one in subscriptions:
+        if not isinstance(one, Subscription):
+            raise ValueError(f"{one!r} is no Subscription")
+        if one.name in found:
+            raise ValueError(
+                f"two subscriptions are named {one.name!r}, and each keeps its place under its name: give one name=..."
+            )
+        found[one.name] = one
+    return tuple(found.values())
 
 
 def _check(service: object) -> None:

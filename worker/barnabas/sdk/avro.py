@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 import pydantic
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
+from fastavro.schema import fingerprint, to_parsing_canonical_form
 from fastavro.validation import ValidationError, validate
 
 from barnabas.sdk.annotations import with_portable_dicts
@@ -49,6 +50,11 @@ class AvroSerde(Serde[I]):
         self.model = model
         self._named = named
         self._adapter = None if model is None else pydantic.TypeAdapter[Any](with_portable_dicts(model))
+
+    @property
+    def fingerprint(self) -> bytes:
+        """What a value in Avro's single-object encoding names the schema by: CRC-64-AVRO, 8 bytes as on the wire."""
+        return bytes.fromhex(fingerprint(to_parsing_canonical_form(self._schema), "CRC-64-AVRO"))
 
     def deserialize(self, buf: bytes) -> I | None:
         """Raises ValueError, which names the field and never the value."""
