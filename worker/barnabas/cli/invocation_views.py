@@ -13,9 +13,13 @@ from rich.table import Table
 from rich.tree import Tree
 
 from barnabas.contract.ids import InvocationId
+from barnabas.ingress.admin.operations import Batch
 from barnabas.introspection.deadlocks import target_of
+from barnabas.introspection.family import Relative
 from barnabas.introspection.graph import ATTACH, CALL, KEY, Deadlock, Node
-from barnabas.introspection.invocations import Picture
+from barnabas.introspection.journals import Line
+from barnabas.introspection.listing import Page
+from barnabas.introspection.pictures import Picture
 
 _REASONS = {KEY: "its key, held by", CALL: "the result of its call", ATTACH: "the result it attached to"}
 _TIMES = ("accepted_at", "completed_at", "expires_at", "due", "retry_at")
@@ -28,7 +32,7 @@ _STYLES = {"running": "green", "suspended": "cyan", "backing-off": "yellow", "pa
 def plain_deadlock(deadlock: Deadlock) -> dict[str, Any]:
     """For JSON. Each member of the cycle waits for the next one, the last for the first."""
     return {
-        "since": _iso(_since(deadlock)),
+        "since": iso(_since(deadlock)),
         "cycle": [plain_node(one, another) for one, another in _waiting(deadlock)],
         "others": [plain_node(node, None) for node in deadlock.others],
     }
@@ -43,7 +47,7 @@ def plain_node(node: Node, next_one: Node | None) -> dict[str, Any]:
         "key": node.key,
         "handler": node.handler,
         "status": node.status,
-        "accepted_at": _iso(node.accepted_at),
+        "accepted_at": iso(node.accepted_at),
         "waits_for": [{"id": str(InvocationId(wait.target)), "because": wait.how} for wait in waits],
     }
 
@@ -55,7 +59,7 @@ def print_deadlocks(found: list[Deadlock], now: int) -> None:
         console.print("no deadlocks: no invocation waits for itself")
         return
     for number, deadlock in enumerate(found, 1):
-        tree = Tree(f"[bold red]deadlock {number}[/] of {len(deadlock.cycle)}, {_ago(_since(deadlock), now)}")
+        tree = Tree(f"[bold red]deadlock {number}[/] of {len(deadlock.cycle)}, {ago(_since(deadlock), now)}")
         for one, another in _waiting(deadlock):
             wait = one.wait_for(another.id)
             branch = tree.add(_titled(one))
@@ -88,26 +92,41 @@ def plain_picture(picture: Picture) -> dict[str, Any]:
     """For JSON."""
     plain = dataclasses.asdict(picture)
     plain["id"] = str(picture.id)
-    return plain | {name: _iso(plain[name]) for name in _TIMES}
+    plain["journal"] = None if picture.journal is None else [_plain_line(one) for one in picture.journal]
+    plain["callers"] = [_plain_relative(one) for one in picture.callers]
+    plain["callees"] = [_plain_relative(one) for one in picture.callees]
+    return plain | {name: iso(plain[name]) for name in _TIMES}
 
 
-def print_list(found: list[Picture], more: bool, now: int) -> None:
+def _plain_line(line: Line) -> dict[str, Any]:
+    plain = dataclasses.asdict(line)
+    plain["invocation"] = None if line.invocation is None else str(line.invocation)
+    return plain | {"wakeup_at": iso(line.wakeup_at)}
+
+
+def _plain_relative(one: Relative) -> dict[str, Any]:
+    plain = dataclasses.asdict(one)
+    return plain | {"id": str(one.id), "below": [_plain_relative(below) for below in one.below]}
+
+
+def print_list(page: Page, now: int) -> None:
     """A line for each."""
     table = Table()
     for column in ("id", "target", "status", "accepted", "failed attempts"):
         table.add_column(column, overflow="fold")
-    for one in found:
+    for one in page.pictures:
         table.add_row(
             str(one.id),
             escape(target_of(one.service, one.key, one.handler)),
             _status(one),
-            _ago(one.accepted_at or one.completed_at, now),
+            ago(one.accepted_at or one.completed_at, now),
             str(one.failed_attempts or ""),
         )
     console = Console()
     console.print(table)
-    if more:
-        console.print(f"there are more than these {len(found)}: narrow it down, or raise --limit")
+    if page.after is not None:
+        console.print(f"there are more than these {len(page.pictures)}: narrow it down, raise --limit, or go on with")
+        console.print(f"--after {page.after}", soft_wrap=True)
 
 
 def print_picture(picture: Picture, now: int) -> None:
@@ -119,21 +138,26 @@ def print_picture(picture: Picture, now: int) -> None:
         table.add_row(name, escape(text))
     console = Console(highlight=False)
     console.print(table)
+    if picture.callers or picture.callees:
+        console.print(_family(picture), soft_wrap=True)
     if picture.journal is not None:
-        console.print("[bold]journal[/]" if picture.journal else "[bold]journal[/] empty")
+        console.print("[bold]journal[/]")
         for line in picture.journal:
-            console.print(f"  {escape(line)}", soft_wrap=True)
+            console.print(_drawn(line, picture, now), soft_wrap=True)
 
 
 def _rows(picture: Picture, now: int) -> list[tuple[str, str]]:
     failure = picture.failure
+    took = picture.accepted_at is not None and picture.completed_at is not None
     rows: list[tuple[str, str | None]] = [
         ("id", str(picture.id)),
         ("target", target_of(picture.service, picture.key, picture.handler)),
         ("status", picture.status + (f", {picture.ending} asked for" if picture.ending else "")),
+        ("idempotency key", picture.idempotency_key),
         ("accepted", _when(picture.accepted_at, now)),
         ("due", _when(picture.due, now)),
         ("completed", _when(picture.completed_at, now)),
+        ("took", span((picture.completed_at or 0) - (picture.accepted_at or 0)) if took else None),
         ("kept until", _when(picture.expires_at, now)),
         ("input", None if picture.input_bytes is None else f"{picture.input_bytes} bytes"),
         ("result", None if picture.result_bytes is None else f"{picture.result_bytes} bytes"),
@@ -147,6 +171,46 @@ def _rows(picture: Picture, now: int) -> list[tuple[str, str]]:
     return [(name, text) for name, text in rows if text is not None]
 
 
+def _family(picture: Picture) -> Tree:
+    """Callers above, the invocation itself, callees below."""
+    root = tree = Tree("[bold]callers and callees[/]", guide_style="dim")
+    for caller in picture.callers:
+        tree = tree.add(_named(caller))
+    itself = tree.add(
+        f"[bold reverse]{escape(target_of(picture.service, picture.key, picture.handler))}[/]  {_status(picture)}"
+    )
+    for callee in picture.callees:
+        _add_callee(itself, callee)
+    return root
+
+
+def _add_callee(tree: Tree, callee: Relative) -> None:
+    branch = tree.add(f"{callee.how} at {callee.position}: {_named(callee)}")
+    for below in callee.below:
+        _add_callee(branch, below)
+
+
+def _named(one: Relative) -> str:
+    status = one.status or "over, or not accepted yet"
+    style = _STYLES.get(status)
+    return f"{escape(one.target)}  {one.id}  {f'[{style}]{status}[/]' if style else status}"
+
+
+def _drawn(line: Line, picture: Picture, now: int) -> str:
+    """A line of the timeline: command by its number, what came in indented below."""
+    text = escape(line.text)
+    if line.entry_type == "Command: Input":
+        return f"   [dim]accepted[/] {_when(picture.accepted_at, now) or ''}"
+    if line.entry_type == "Command: Output":
+        how = "[red]" if line.failure is not None else "[green]"
+        return f"   {how}{text}[/] [dim]{_when(picture.completed_at, now) or ''}[/]"
+    if line.position is not None and line.entry_type.startswith("Command:"):
+        mark = "[yellow]waits[/]  " if line.completed is False else ""
+        due = f" [dim]until {_when(line.wakeup_at, now)}[/]" if line.wakeup_at is not None else ""
+        return f"  {line.position}. {mark}{text}{due}"
+    return f"     [red]{text}[/]" if line.failure is not None else f"     [dim]{text}[/]"
+
+
 def _status(picture: Picture) -> str:
     if picture.failure is not None:
         return f"[red]failed ({picture.failure.code})[/]"
@@ -154,10 +218,33 @@ def _status(picture: Picture) -> str:
     return f"[{style}]{picture.status}[/]" if style else picture.status
 
 
+# -- operations
+
+
+def plain_batch(batch: Batch) -> dict[str, Any]:
+    """For JSON."""
+    outcomes = [dataclasses.asdict(one) | {"id": str(one.id)} for one in batch.outcomes]
+    return {"outcomes": outcomes, "more": batch.more}
+
+
+def print_batch(batch: Batch) -> None:
+    """A line for each; the id first, so that scripts can cut it out."""
+    console = Console(soft_wrap=True, highlight=False)
+    for one in batch.outcomes:
+        style = "green" if one.done else "red"
+        said = one.new_invocation_id or one.message
+        console.print(f"{one.id}  [{style}]{one.status}[/]  {escape(said)}")
+    if not batch.outcomes:
+        console.print("no invocation fits")
+    if batch.more:
+        console.print(f"there are more than these {len(batch.outcomes)}: run it again, or raise --limit")
+
+
 # -- times
 
 
-def _iso(ms: int | None) -> str | None:
+def iso(ms: int | None) -> str | None:
+    """ISO 8601."""
     if ms is None:
         return None
     try:
@@ -167,13 +254,21 @@ def _iso(ms: int | None) -> str | None:
 
 
 def _when(ms: int | None, now: int) -> str | None:
-    return None if ms is None else f"{_iso(ms)}, {_ago(ms, now)}"
+    return None if ms is None else f"{iso(ms)}, {ago(ms, now)}"
 
 
-def _ago(ms: int | None, now: int) -> str:
+def ago(ms: int | None, now: int) -> str:
+    """How long ago, or in how long, roughly."""
     if ms is None:
         return "nobody knows since when"
-    seconds = abs(now - ms) / 1000
-    size, unit = next((s, u) for s, u in ((86_400, "d"), (3_600, "h"), (60, "min"), (0, "s")) if seconds >= s)
-    text = f"{seconds / (size or 1):.0f} {unit}"
+    text = span(abs(now - ms))
     return f"{text} ago" if ms <= now else f"in {text}"
+
+
+def span(ms: int) -> str:
+    """A length of time in one unit."""
+    if ms < 1000:
+        return f"{ms} ms"
+    seconds = ms / 1000
+    size, unit = next((s, u) for s, u in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")) if seconds >= s)
+    return f"{seconds / size:.{1 if size == 1 and seconds < 10 else 0}f} {unit}"

@@ -1,43 +1,51 @@
-"""`barnabas invocations deadlocks|list|describe|cancel|kill`: invocations as the store has them, and ending them.
+"""`barnabas invocations ...`: invocations as the store has them, and what is done to them by hand.
 
-What is shown is read from the store, without the workers; `cancel` and `kill` are records for them on Kafka.
+What is shown is read from the store, without the workers; what is done goes to them through Kafka, and they answer.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import logging
-from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
 from barnabas.cli import configuring, invocation_views
+from barnabas.cli.asking import (
+    NOT_DONE,
+    NOT_FOUND,
+    IdArgument,
+    JsonOption,
+    RedisOption,
+    ask_gateway,
+    ask_store,
+    parsed,
+    print_json,
+)
 from barnabas.cli.configuring import KafkaOption, NamespaceOption
-from barnabas.client.client import Client
-from barnabas.client.errors import KafkaUnreachable
-from barnabas.contract.ids import InvocationId, MalformedId
+from barnabas.ingress.admin.operations import Batch, Outcome, operate, operate_on_all, operate_on_fitting
+from barnabas.ingress.gateway import Gateway
 from barnabas.introspection.deadlocks import find_deadlocks
 from barnabas.introspection.graph import Deadlock
-from barnabas.introspection.invocations import STATUSES, Picture, Wanted, describe_invocation, list_invocations
-from barnabas.sdk.errors import TerminalError
-from barnabas.store.port import Store, StoreCorrupt, StoreUnavailable
-from barnabas.store.redis import RedisStore
+from barnabas.introspection.invocations import describe_invocation
+from barnabas.introspection.listing import Page, Wanted, list_page
+from barnabas.introspection.pictures import Picture
+from barnabas.introspection.statuses import STATUSES
+from barnabas.store.port import Service, Store
 
-app = typer.Typer(help="Look at invocations, and end them.", no_args_is_help=True)
+app = typer.Typer(help="Look at invocations, and operate them.", no_args_is_help=True)
 
-#: The headers of a busy shard are a large answer.
-_STORE_SECONDS = 60.0
 _FOUND = 1
-_NOT_FOUND = 1
 
-T = TypeVar("T")
-
-RedisOption = Annotated[str | None, typer.Option("--redis", envvar="BARNABAS_REDIS", help="URL of the store.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="An invocation's id, inv_...")]
-IdsArgument = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of invocations, inv_...")]
+IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Ids of invocations, inv_...")]
+ServiceOption = Annotated[str | None, typer.Option("--service", help="Only those of this service.")]
+HandlerOption = Annotated[str | None, typer.Option("--handler", help="Only those of this handler.")]
+KeyOption = Annotated[str | None, typer.Option("--key", help="Only those of this object or workflow key.")]
+StatusOption = Annotated[
+    str | None, typer.Option("--status", help=f"{', '.join(STATUSES)}; all but completed unless given.")
+]
+ManyStatusOption = Annotated[str | None, typer.Option("--status", help="Only those with this status.")]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
+SecondsOption = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the workers' answer.")]
 
 
 @app.command()
@@ -50,9 +58,9 @@ def deadlocks(redis: RedisOption = None, namespace: NamespaceOption = None, as_j
     async def ask(store: Store) -> tuple[list[Deadlock], int]:
         return await find_deadlocks(store, await store.services()), await store.time_ms()
 
-    found, now = _asked(redis, namespace, ask)
+    found, now = ask_store(redis, namespace, ask)
     if as_json:
-        _print_json({"deadlocks": [invocation_views.plain_deadlock(one) for one in found]})
+        print_json({"deadlocks": [invocation_views.plain_deadlock(one) for one in found]})
     else:
         invocation_views.print_deadlocks(found, now)
     if found:
@@ -61,38 +69,34 @@ def deadlocks(redis: RedisOption = None, namespace: NamespaceOption = None, as_j
 
 @app.command("list")
 def list_(
-    service: Annotated[str | None, typer.Option("--service", help="Only those of this service.")] = None,
-    handler: Annotated[str | None, typer.Option("--handler", help="Only those of this handler.")] = None,
-    key: Annotated[str | None, typer.Option("--key", help="Only those of this object or workflow key.")] = None,
-    status: Annotated[
-        str | None, typer.Option("--status", help=f"{', '.join(STATUSES)}; all but completed unless given.")
-    ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 100,
+    service: ServiceOption = None,
+    handler: HandlerOption = None,
+    key: KeyOption = None,
+    status: StatusOption = None,
+    limit: LimitOption = 100,
+    after: Annotated[str | None, typer.Option("--after", help="Go on where a former list ended, as it says.")] = None,
     redis: RedisOption = None,
     namespace: NamespaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List invocations, those that were accepted first at the top.
+    """List invocations, shard by shard, those that were accepted first at the top of each.
 
-    Finished ones are listed with `--status completed`, as long as they are kept. Those that the scheduler
-    holds back are not among them until they are due.
+    Finished ones are listed with `--status completed`, as long as they are kept. Those that the scheduler holds back
+    until they are due are listed with `--status scheduled` alone. Ends with 0, or with 2 without an answer.
     """
-    if status is not None and status not in STATUSES:
-        configuring.refuse(f"there is no status '{status}': use one of {', '.join(STATUSES)}")
-    wanted = Wanted(service, handler, key, status)
+    wanted = Wanted(service, handler, key, _status(status))
 
-    async def ask(store: Store) -> tuple[list[Picture], bool, int]:
+    async def ask(store: Store) -> tuple[Page, int]:
         services = await store.services()
-        if service is not None and service not in services:
-            known = ", ".join(sorted(services)) or "none"
-            configuring.refuse(f"no worker has registered a service '{service}' in this namespace; there are: {known}")
-        return *await list_invocations(store, services, wanted, limit), await store.time_ms()
+        _check(service, services)
+        return await list_page(store, services, wanted, limit, after), await store.time_ms()
 
-    found, more, now = _asked(redis, namespace, ask)
+    page, now = ask_store(redis, namespace, ask)
     if as_json:
-        _print_json({"invocations": [invocation_views.plain_picture(one) for one in found], "more": more})
+        plain = [invocation_views.plain_picture(one) for one in page.pictures]
+        print_json({"invocations": plain, "after": page.after})
     else:
-        invocation_views.print_list(found, more, now)
+        invocation_views.print_list(page, now)
 
 
 @app.command()
@@ -102,86 +106,188 @@ def describe(
     namespace: NamespaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one invocation: its status, who wants its result, what it waits for, its journal.
+    """Show one invocation: status, callers and callees, what it waits for, its last failure, its journal.
 
-    Ends with 1 if the store does not have it.
+    Ends with 0, with 1 if the store does not have it, 2 without an answer.
     """
-    id_ = _parsed(invocation_id)
+    id_ = parsed(invocation_id)
 
     async def ask(store: Store) -> tuple[Picture | None, int]:
         return await describe_invocation(store, await store.services(), id_), await store.time_ms()
 
-    picture, now = _asked(redis, namespace, ask)
+    picture, now = ask_store(redis, namespace, ask)
     if picture is None:
         configuring.refuse(
             f"the store has no invocation {id_}: it is over and not kept, not accepted yet, or of another namespace",
-            _NOT_FOUND,
+            NOT_FOUND,
         )
     if as_json:
-        _print_json(invocation_views.plain_picture(picture))
+        print_json(invocation_views.plain_picture(picture))
     else:
         invocation_views.print_picture(picture, now)
 
 
-@app.command()
-def cancel(invocation_ids: IdsArgument, kafka: KafkaOption = None, namespace: NamespaceOption = None) -> None:
+_ENDS = "Ends with 0 if it was done to all of them, 1 if to some or none, 2 if nobody could be asked."
+
+
+@app.command(epilog=_ENDS)
+def cancel(
+    ids: IdsArgument = None,
+    service: ServiceOption = None,
+    handler: HandlerOption = None,
+    key: KeyOption = None,
+    status: ManyStatusOption = None,
+    limit: LimitOption = 1_000,
+    seconds: SecondsOption = 10.0,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Cancel invocations and what they call: a terminal error (409) is raised at their next awaits.
 
-    Their handlers compensate, and may also go on. Ends with 0 once Kafka has the requests, 2 if it does not get them.
+    Their handlers compensate, and may also go on. Name invocations by id, or all that fit by --service, --handler,
+    --key and --status.
     """
-    _each(invocation_ids, kafka, namespace, Client.cancel)
+    wanted = Wanted(service, handler, key, _status(status))
+    _operate("cancel", ids, wanted, limit, seconds, (kafka, redis, namespace), as_json)
 
 
-@app.command()
-def kill(invocation_ids: IdsArgument, kafka: KafkaOption = None, namespace: NamespaceOption = None) -> None:
-    """End invocations and all that they have called, at once and without compensation.
-
-    Ends with 0 once Kafka has the requests, 2 if it does not get them.
-    """
-    _each(invocation_ids, kafka, namespace, Client.kill)
-
-
-def _each(
-    texts: list[str], kafka: str | None, namespace: str | None, ask: Callable[[Client, str], Awaitable[None]]
+@app.command(epilog=_ENDS)
+def kill(
+    ids: IdsArgument = None,
+    service: ServiceOption = None,
+    handler: HandlerOption = None,
+    key: KeyOption = None,
+    status: ManyStatusOption = None,
+    limit: LimitOption = 1_000,
+    seconds: SecondsOption = 10.0,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Ask for the same thing to be done to each; nothing is asked if one of the ids is none."""
-    ids = [_parsed(text) for text in texts]
-    bootstrap = configuring.bootstrap_of(kafka)
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it has to say is in the sentence at the end
-
-    async def ask_all() -> None:
-        async with Client(bootstrap, configuring.namespace_of(namespace)) as client:
-            for id_ in ids:
-                await ask(client, str(id_))
-                typer.echo(str(id_))
-
-    with configuring.explained(KafkaUnreachable, TerminalError, ValueError):
-        asyncio.run(ask_all())
+    """End invocations and all that they have called, at once and without compensation."""
+    wanted = Wanted(service, handler, key, _status(status))
+    _operate("kill", ids, wanted, limit, seconds, (kafka, redis, namespace), as_json)
 
 
-def _asked(redis: str | None, namespace: str | None, ask: Callable[[Store], Awaitable[T]]) -> T:
-    """The answer to a question about the store, or the end of the process with code 2."""
-    if not redis:
-        configuring.refuse("where is the store? Set BARNABAS_REDIS=redis://..., or start one with: barnabas stack up")
-
-    async def answer() -> T:
-        store = RedisStore(redis, configuring.namespace_of(namespace), timeout_seconds=_STORE_SECONDS)
-        try:
-            return await ask(store)
-        finally:
-            await store.aclose()
-
-    with configuring.explained(StoreUnavailable, StoreCorrupt, ValueError):
-        return asyncio.run(answer())
-    raise AssertionError("explained() ends the command")
-
-
-def _parsed(text: str) -> InvocationId:
-    try:
-        return InvocationId.parse(text)
-    except MalformedId as error:
-        configuring.refuse(str(error))
+@app.command(epilog=_ENDS)
+def pause(
+    ids: IdsArgument = None,
+    service: ServiceOption = None,
+    handler: HandlerOption = None,
+    key: KeyOption = None,
+    status: ManyStatusOption = None,
+    limit: LimitOption = 1_000,
+    seconds: SecondsOption = 10.0,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make no further attempts of invocations until they are resumed."""
+    wanted = Wanted(service, handler, key, _status(status))
+    _operate("pause", ids, wanted, limit, seconds, (kafka, redis, namespace), as_json)
 
 
-def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2))
+@app.command(epilog=_ENDS)
+def resume(
+    ids: IdsArgument = None,
+    service: ServiceOption = None,
+    handler: HandlerOption = None,
+    key: KeyOption = None,
+    status: ManyStatusOption = None,
+    limit: LimitOption = 1_000,
+    seconds: SecondsOption = 10.0,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Try paused invocations again, and those that back off at once; failed attempts are forgotten."""
+    wanted = Wanted(service, handler, key, _status(status))
+    _operate("resume", ids, wanted, limit, seconds, (kafka, redis, namespace), as_json)
+
+
+@app.command(epilog=_ENDS)
+def purge(
+    ids: IdsArgument = None,
+    journal: Annotated[bool, typer.Option("--journal", help="Input and journal alone; the result is kept.")] = False,
+    service: ServiceOption = None,
+    handler: HandlerOption = None,
+    key: KeyOption = None,
+    limit: LimitOption = 1_000,
+    seconds: SecondsOption = 10.0,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Forget invocations that are over; of workflows state and promises too, and their keys are free."""
+    operation = "purge-journal" if journal else "purge"
+    _operate(operation, ids, Wanted(service, handler, key), limit, seconds, (kafka, redis, namespace), as_json)
+
+
+@app.command(epilog=_ENDS)
+def restart(
+    invocation_id: IdArgument,
+    keep: Annotated[int, typer.Option("--from", min=0, help="Keep the journal up to this command; 0: begin anew.")] = 0,
+    seconds: SecondsOption = 10.0,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run one that is over again, with the same input and headers, as a new invocation; prints its id."""
+    id_ = parsed(invocation_id)
+
+    async def ask(gateway: Gateway) -> Outcome:
+        return await operate(gateway, "restart-as-new", id_, keep=keep, seconds=seconds)
+
+    _report(Batch([ask_gateway(kafka, redis, namespace, ask)], more=False), as_json)
+
+
+def _operate(
+    operation: str,
+    texts: list[str] | None,
+    wanted: Wanted,
+    limit: int,
+    seconds: float,
+    servers: tuple[str | None, str | None, str | None],
+    as_json: bool,
+) -> None:
+    """Do it to those, or to all that fit; nothing is asked if one of the ids is none."""
+    ids = [parsed(text) for text in texts or ()]
+    if bool(ids) == (wanted != Wanted()):
+        configuring.refuse("say which: ids, or one of --service, --handler, --key and --status, not both")
+
+    async def ask(gateway: Gateway) -> Batch:
+        if ids:
+            return Batch(await operate_on_all(gateway, operation, ids, seconds=seconds), more=False)
+        services = dict(gateway.services())
+        _check(wanted.service, services)
+        return await operate_on_fitting(gateway, services, operation, wanted, limit=limit, seconds=seconds)
+
+    _report(ask_gateway(*servers, ask), as_json)
+
+
+def _report(batch: Batch, as_json: bool) -> None:
+    if as_json:
+        print_json(invocation_views.plain_batch(batch))
+    else:
+        invocation_views.print_batch(batch)
+    if not all(one.done for one in batch.outcomes):
+        raise typer.Exit(NOT_DONE)
+
+
+def _status(text: str | None) -> str | None:
+    if text is not None and text not in STATUSES:
+        configuring.refuse(f"there is no status '{text}': use one of {', '.join(STATUSES)}")
+    return text
+
+
+def _check(service: str | None, services: dict[str, Service]) -> None:
+    if service is not None and service not in services:
+        known = ", ".join(sorted(services)) or "none"
+        configuring.refuse(f"no worker has registered a service '{service}' in this namespace; there are: {known}")

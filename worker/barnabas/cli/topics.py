@@ -1,4 +1,4 @@
-"""`barnabas topics plan|apply|list`: the topics that an app needs, compared with the cluster's and created."""
+"""`barnabas topics plan|apply|list|shards`: the topics that an app needs, and how far they are read."""
 
 from __future__ import annotations
 
@@ -7,17 +7,24 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from barnabas.cli import configuring
+from barnabas.cli.asking import JsonOption, RedisOption, ask_gateway, print_json
 from barnabas.cli.configuring import AppArgument, KafkaOption, NamespaceOption
 from barnabas.cli.topic_setup import Comparison, WrongPartitions, apply, compare
 from barnabas.contract.topics import ConfigDiffers, Create, PartitionsDiffer, Step
+from barnabas.ingress.admin.views import shard
+from barnabas.ingress.gateway import Gateway
+from barnabas.introspection.shards import ShardState, read_shards
 from barnabas.log.kafka_admin import KafkaAdmin
 from barnabas.log.port import LogUnavailableError
 from barnabas.log.settings import KafkaSettings
 
-app = typer.Typer(help="Compare and create the topics that an app needs.", no_args_is_help=True)
+app = typer.Typer(
+    help="Compare and create the topics that an app needs; see how far they are read.", no_args_is_help=True
+)
 
 _REQUEST_SECONDS = 10.0
 PartitionsOption = Annotated[
@@ -69,6 +76,41 @@ def list_(target: AppArgument, kafka: KafkaOption = None, namespace: NamespaceOp
         count, config = found.existing[topic]
         table.add_row(topic, str(count), _days(config["retention.ms"]), f"{int(config['max.message.bytes']) >> 10} KiB")
     Console().print(table)
+
+
+@app.command()
+def shards(
+    service: Annotated[str | None, typer.Option("--service", help="Only this one's; @delays: the scheduler's.")] = None,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show who owns which shard, and how many records of its topics are not read yet.
+
+    Ends with 0, with 1 if a shard is closed because its store is damaged, 2 without an answer.
+    """
+
+    async def ask(gateway: Gateway) -> list[ShardState]:
+        return await read_shards(gateway.store, gateway.admin, gateway.names, gateway.services(), service)
+
+    found = ask_gateway(kafka, redis, namespace, ask)
+    if as_json:
+        print_json({"shards": [shard(one).model_dump() for one in found]})
+    else:
+        _print_shards(found)
+    if any(one.broken for one in found):
+        raise typer.Exit(configuring.FAILED)
+
+
+def _print_shards(found: list[ShardState]) -> None:
+    table = _table("shard", "owner", "commits", "invocations", "outbox", "lag", "")
+    for one in found:
+        lags = ", ".join(f"{each.topic.rpartition('.')[2]} {each.lag}" for each in one.readings)
+        owner = escape(one.owner) if one.owner is not None else "[yellow]nobody yet[/]"
+        numbers = (str(one.commits), str(one.invocations), str(one.outbox))
+        table.add_row(f"{one.service}/{one.partition}", owner, *numbers, lags, f"[red]{escape(one.broken or '')}[/]")
+    Console(highlight=False).print(table)
 
 
 def _compared(

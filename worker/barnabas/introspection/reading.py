@@ -16,6 +16,7 @@ from barnabas.introspection.graph import ATTACH, CALL, KEY, Node, Wait
 from barnabas.introspection.waits import call_target, open_commands
 from barnabas.runtime import journal as j
 from barnabas.runtime.live import QUEUED, Live, unpack_live
+from barnabas.runtime.scheduling.scheduler import FAMILY
 from barnabas.store import keys
 from barnabas.store.port import Query, Service, Shard, Store
 
@@ -23,6 +24,10 @@ from barnabas.store.port import Query, Service, Shard, Store
 SHARDS_A_PAGE: Final = 16
 #: Invocations whose journals are asked for together; journals hold results, which may be large.
 JOURNALS_A_PAGE: Final = 256
+
+#: Shards of the scheduler that are looked at: their count stands in Kafka alone. One that is not there is empty.
+DELAY_SHARDS: Final = 256
+DELAYS: Final = FAMILY
 
 T = TypeVar("T")
 

@@ -1,0 +1,155 @@
+"""`barnabas dead-letters list|show|requeue`: records that nobody could read or deliver."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from barnabas.cli import configuring
+from barnabas.cli.asking import NOT_DONE, NOT_FOUND, JsonOption, RedisOption, ask_gateway, print_json
+from barnabas.cli.configuring import KafkaOption, NamespaceOption
+from barnabas.cli.invocation_views import ago, iso
+from barnabas.ingress.admin.requeue import NotRequeued, requeue
+from barnabas.ingress.admin.views import dead_letter, whole_dead_letter
+from barnabas.ingress.gateway import Gateway
+from barnabas.introspection.dead_letters import Found, LetterPage, list_dead_letters, parse_name, read_dead_letter
+
+app = typer.Typer(help="Look at records that nobody could read or deliver, and put them back.", no_args_is_help=True)
+
+NameArgument = Annotated[str, typer.Argument(metavar="PARTITION-OFFSET", help="As the list shows it.")]
+_SHOWN_BYTES = 2_000
+
+
+@app.command("list")
+def list_(
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many.")] = 50,
+    before: Annotated[str | None, typer.Option("--before", help="Go on where a former list ended.")] = None,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List them, the latest first. Ends with 0, or with 2 without an answer."""
+
+    async def ask(gateway: Gateway) -> tuple[LetterPage, int]:
+        topic = gateway.names.dead_letters
+        page = await list_dead_letters(gateway.admin, gateway.reader, topic, limit, before)
+        return page, gateway.clock()
+
+    page, now = ask_gateway(kafka, redis, namespace, ask)
+    if as_json:
+        print_json({"dead_letters": [_plain(one) for one in page.letters], "before": page.before})
+        return
+    table = Table()
+    for column in ("", "written", "reason", "from", "what was wrong"):
+        table.add_column(column, overflow="fold")
+    for one in page.letters:
+        table.add_row(
+            one.name, ago(one.written_at, now), one.letter.reason, escape(_place(one)), escape(one.letter.detail)
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    if page.before is not None:
+        console.print(f"there are older ones: --before '{page.before}'", soft_wrap=True)
+
+
+@app.command()
+def show(
+    name: NameArgument,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one with its content. Ends with 0, with 1 if there is none at this place, 2 without an answer."""
+
+    async def ask(gateway: Gateway) -> Found:
+        return await _letter(gateway, name)
+
+    found = ask_gateway(kafka, redis, namespace, ask)
+    if as_json:
+        print_json({"name": found.name} | whole_dead_letter(found).model_dump())
+        return
+    table = Table(show_header=False, box=None)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    letter = found.letter
+    for title, text in (
+        ("dead letter", found.name),
+        ("written", iso(found.written_at) or ""),
+        ("reason", letter.reason),
+        ("what was wrong", letter.detail),
+        ("from", _place(found)),
+        ("key", _readable(letter.key)),
+        *((f"header {header}", _readable(value)) for header, value in letter.headers),
+        ("value", _readable(letter.value)),
+    ):
+        table.add_row(escape(title), escape(text))
+    Console(highlight=False).print(table)
+
+
+@app.command("requeue")
+def requeue_(
+    names: Annotated[list[str], typer.Argument(metavar="PARTITION-OFFSET...", help="As the list shows them.")],
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put their records back to the topics they came from. The letters stay; raw records put back twice run twice.
+
+    Ends with 0 if all were put back, 1 if some or none, 2 if nobody could be asked.
+    """
+
+    async def ask(gateway: Gateway) -> list[dict[str, Any]]:
+        done = []
+        for name in names:
+            try:
+                record = await requeue(gateway, await _letter(gateway, name))
+            except NotRequeued as error:
+                done.append({"name": name, "requeued": False, "message": str(error)})
+            else:
+                done.append({"name": name, "requeued": True, "message": f"put back to {record.topic}"})
+        return done
+
+    outcomes = ask_gateway(kafka, redis, namespace, ask)
+    if as_json:
+        print_json({"outcomes": outcomes})
+    else:
+        for one in outcomes:
+            typer.echo(f"{one['name']}  {one['message']}", err=not one["requeued"])
+    if not all(one["requeued"] for one in outcomes):
+        raise typer.Exit(NOT_DONE)
+
+
+async def _letter(gateway: Gateway, name: str) -> Found:
+    partition, offset = parse_name(name)
+    topic = gateway.names.dead_letters
+    found = await read_dead_letter(gateway.admin, gateway.reader, topic, partition, offset)
+    if found is None:
+        configuring.refuse(f"{topic} has no dead letter {name}, or none any more", NOT_FOUND)
+    return found
+
+
+def _plain(found: Found) -> dict[str, Any]:
+    return {"name": found.name} | dead_letter(found).model_dump()
+
+
+def _place(found: Found) -> str:
+    letter = found.letter
+    if not letter.topic:
+        return "?"
+    offset = f"at {letter.offset}" if letter.offset >= 0 else "on its way there"
+    return f"{letter.topic}[{letter.partition}] {offset}"
+
+
+def _readable(value: bytes | None) -> str:
+    if value is None:
+        return "none"
+    text = value[:_SHOWN_BYTES].decode(errors="replace")
+    text = "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
+    return text if len(value) <= _SHOWN_BYTES else f"{text} ... {len(value)} bytes in all, --json has them"

@@ -1,0 +1,73 @@
+"""`barnabas sql "SELECT ..."`: SQL over what the store has."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from barnabas.cli import configuring
+from barnabas.cli.asking import JsonOption, RedisOption, ask_looks, print_json
+from barnabas.cli.configuring import NamespaceOption
+from barnabas.introspection.sql import Answer, NoDuckdb, QueryRefused, QueryTooSlow, plain, plain_rows, run_query
+from barnabas.introspection.tables import TABLES
+from barnabas.store.looking import Looks
+from barnabas.store.port import Store
+
+
+def sql(
+    query: Annotated[str | None, typer.Argument(metavar="[QUERY]", help="One SELECT; - reads it from stdin.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Rows that are shown at most.")] = 1_000,
+    seconds: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds for the query with its reads.")] = 60.0,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer SQL (DuckDB's) over the store's tables; without a query, list tables and columns.
+
+    Each shard is read at one moment. Ends with 0, also where rows were cut off, which stderr says; 2 without an answer.
+    """
+    if query is None:
+        _print_tables(as_json)
+        return
+    text = typer.get_text_stream("stdin").read() if query == "-" else query
+
+    async def ask(store: Store, looks: Looks) -> Answer:
+        return await run_query(looks, await store.services(), text, most_rows=limit, seconds=seconds)
+
+    with configuring.explained(NoDuckdb, QueryRefused, QueryTooSlow):
+        answer = ask_looks(redis, namespace, ask)
+    if as_json:
+        print_json({"rows": plain_rows(answer), "truncated": answer.truncated})
+    else:
+        _print_rows(answer)
+    if answer.truncated:
+        typer.echo(f"barnabas: there are more than these {limit} rows: raise --limit", err=True)
+
+
+def _print_rows(answer: Answer) -> None:
+    table = Table()
+    for column in answer.columns:
+        table.add_column(escape(column), overflow="fold")
+    for row in answer.rows:
+        table.add_row(*(_cell(value) for value in row))
+    Console().print(table)
+
+
+def _cell(value: Any) -> str:
+    return "[dim]null[/]" if value is None else escape(str(plain(value)))
+
+
+def _print_tables(as_json: bool) -> None:
+    if as_json:
+        print_json({name: table.columns for name, table in TABLES.items()})
+        return
+    shown = Table()
+    for column in ("table", "columns"):
+        shown.add_column(column, overflow="fold")
+    for name, one in TABLES.items():
+        shown.add_row(name, escape(", ".join(one.columns)))
+    Console().print(shown)
