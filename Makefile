@@ -73,5 +73,5 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Preparing $(VENV) ..."
 	@$(BIN)/python -c '' 2> /dev/null || $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade pip
-	@$(BIN)/python -m pip install --quiet -c constraints.txt --build-constraint constraints.txt --group test -e '.[dev,fast]'
+	@$(BIN)/python -m pip install --quiet -c constraints.txt --build-constraint constraints.txt --group test -e '.[admin,dev,fast]'
 	@touch $@
