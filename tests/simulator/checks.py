@@ -9,7 +9,7 @@ from barnabas.contract import codec, raw
 from barnabas.contract.ids import InvocationId
 from barnabas.contract.records import DeadLetter, Invocation
 from barnabas.store import keys
-from tests.simulator import agreement
+from tests.simulator import agreement, retention
 from tests.simulator.expected import Expected
 from tests.simulator.faces import Violation
 from tests.simulator.patterns import fits
@@ -94,6 +94,10 @@ def _log_of(world: World, key: str) -> list[tuple[str, str]]:
 def _logs(world: World, expected: Expected, logs: dict[str, list[tuple[str, str]]]) -> None:
     """P2, P4, K2, K3: everything ran exactly once, on its key, one after the other."""
     begun: dict[str, str] = {}
+    runs = Counter(token for log in logs.values() for token, word in log if word == "begin")
+    for shared in world.shared:
+        if world.profile.mix.brief and shared.handler == "brief":
+            retention.check(world, shared, runs[shared.token])
     for key, log in logs.items():
         running = ""
         for token, word in log:

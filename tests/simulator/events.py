@@ -78,6 +78,8 @@ def fetch(world: World) -> bool:
 
 def has_more(world: World, member: Member, place: Place) -> bool:
     records = world.log.partitions[place]
+    if world.happened < world.lagging and member.places.of(*place).is_intake:  # type: ignore[union-attr]
+        return False
     return bool(records) and records[-1].offset >= member.reading[place].offset and member.may_read(place)
 
 
@@ -154,7 +156,7 @@ def answer(world: World) -> bool:
 def write(world: World) -> bool:
     """A producer session's next record of some partition gets into the log."""
     sessions = [one.session for one in world.members if one.session is not None] + world.orphans
-    waiting = [(session, place) for session in sessions for place in session.places()]
+    waiting = [(session, place) for session in sessions for place in session.places() if place not in world.stalled]
     if not waiting:
         return False
     session, place = world.random.choice(waiting)
@@ -261,6 +263,16 @@ def thaw(world: World) -> bool:
     return True
 
 
+def unstall(world: World) -> bool:
+    """A stalled partition takes records again."""
+    if not world.stalled:
+        return False
+    place = world.random.choice(sorted(world.stalled))
+    world.say(f"log: {place[0]}[{place[1]}] goes on")
+    world.stalled.remove(place)
+    return True
+
+
 def open_store(world: World) -> bool:
     """A paused store answers again."""
     if not world.store_closed:
@@ -273,5 +285,5 @@ def open_store(world: World) -> bool:
 EVENTS: dict[Callable[[World], bool], int] = {
     outside.produce: 6, outside.attach: 3, outside.end: 3, outside.resolve: 3, hear: 12, hear_signals: 5, fetch: 10,
     turn: 22, serve: 22, answer: 16, write: 10, acknowledge: 6, reopen: 3, step: 5, step_over: 5, time: 6,
-    serve_late: 1, learn: 2, thaw: 1, open_store: 2,
+    serve_late: 1, learn: 2, thaw: 1, open_store: 2, unstall: 2,
 }  # fmt: skip

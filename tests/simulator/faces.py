@@ -11,6 +11,8 @@ from random import Random
 from typing import Any
 
 from barnabas.log.port import OutRecord, Record, UndeliverableError
+from barnabas.runtime.kept import unpack_kept
+from barnabas.store import keys
 from barnabas.store.memory import MemoryCore
 from barnabas.store.port import Applied, Commit, Refused, Shard, Taken
 
@@ -72,6 +74,7 @@ class WatchedStore(MemoryCore):
         self.takes = 0
         self._held: dict[Shard, tuple[bytes, int]] = {}
         self.committed_marks: set[bytes] = set()
+        self.expiries: dict[bytes, list[int]] = {}  # of outcomes that commits kept, by id
         self._marks_made: dict[tuple[Shard, int], list[tuple[Any, bytes]]] = {}
 
     def take(self, shard: Shard, lease: bytes, owner: str) -> Taken:
@@ -92,6 +95,9 @@ class WatchedStore(MemoryCore):
         if self.checked and (commit.lease, commit.number) != (lease, number + 1):
             raise Violation("K8", f"{commit.shard}: commit {commit.number} was applied after {number}")
         self._held[commit.shard] = (lease, commit.number)
+        for op in commit.ops:
+            if op[:2] == ("HSET", keys.KEPT):
+                self.expiries.setdefault(op[2], []).append(unpack_kept(op[3]).expires_at)
         for engine, mark in self._marks_made.get((commit.shard, commit.number), ()):
             if engine.sender.lease == commit.lease:
                 self.committed_marks.add(mark)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.simulator.outside import write_request
+from tests.simulator.workload import BRIEF_MS
 
 if TYPE_CHECKING:
     from tests.simulator.member import Member
@@ -125,4 +126,28 @@ def fall_back(world: World) -> bool:
     if world.random.random() < 0.3:
         for member in list(world.awake):
             world.drop_requests(member, told=True)
+    return True
+
+
+def leap(world: World) -> bool:
+    """A client repeats a request while its outcome is kept, and a long time passes before anybody reads that (R13)."""
+    kept = any(at - BRIEF_MS <= world.now < at for times in world.store.expiries.values() for at in times)
+    written = [root for root in world.roots if root.produced and root.handler == "brief"]
+    if not written or not kept:
+        return False
+    world.say("FAULT a client repeats itself, and time leaps")
+    write_request(world, world.random.choice(written))
+    world.now += 2 * BRIEF_MS
+    world.lagging = world.happened + 40
+    return True
+
+
+def stall(world: World) -> bool:
+    """A partition takes no records for a while (F16)."""
+    places = [place for place in world.log.partitions if place not in world.stalled]
+    if not places:
+        return False
+    place = world.random.choice(places)
+    world.say(f"FAULT {place[0]}[{place[1]}] stalls")
+    world.stalled.add(place)
     return True

@@ -10,16 +10,22 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from barnabas.contract.records import Failure, Label
+from barnabas.contract.ids import InvocationId
+from barnabas.contract.records import Failure, Label, Signal, SignalKind
+from barnabas.log.port import OutRecord
 from barnabas.runtime import effects as fx
+from barnabas.runtime import journal as j
 from barnabas.runtime.attempt import Attempt
 from barnabas.runtime.hosting import Hosting
 from barnabas.runtime.live import Step
 from barnabas.runtime.marks import Marks, Verdict
+from barnabas.runtime.outbox import Outbox
 from barnabas.runtime.ring import Ring
-from barnabas.runtime.sender import Sender
+from barnabas.runtime.sender import Sender, partition_key
 from barnabas.runtime.shard import ShardEngine
+from barnabas.runtime.signals import Signals
 from barnabas.runtime.tenure import State, Tenure
 from barnabas.store.port import Applied, Commit, Refused, StoreUnavailable
 from tests.simulator.faces import WatchedStore
@@ -120,6 +126,68 @@ def _r5() -> list[Patch]:
     return [(WatchedStore, "commit", any_number)]
 
 
+def _r6() -> list[Patch]:
+    def at_once(self: Sender, signal: Signal, service: str, key: str | None = None) -> None:
+        self._signal(signal, service, key)
+
+    return [(Sender, "signal_about", at_once)]
+
+
+def _r6_number() -> list[Patch]:
+    """The number is given at once, and the record is held back."""
+    held: WeakKeyDictionary[Outbox, dict[bytes, set[int]]] = WeakKeyDictionary()
+
+    def numbered_at_once(self: Sender, signal: Signal, service: str, key: str | None = None) -> None:
+        carried = self._outbox.carries(signal.invocation)
+        self._signal(signal, service, key)
+        if carried:
+            held.setdefault(self._outbox, {}).setdefault(signal.invocation, set()).add(self._outbox.last)
+
+    def without_held(self: Outbox, numbers: list[int]) -> list[tuple[int, OutRecord]]:
+        waiting = {one for id_, some in held.get(self, {}).items() if self.carries(id_) for one in some}
+        return get(self, [number for number in numbers if number not in waiting])
+
+    def then_what_was_held(self: ShardEngine, numbers: list[int]) -> None:
+        before = {id_ for id_ in held.get(self.outbox, {}) if self.outbox.carries(id_)}
+        on_delivered(self, numbers)
+        for id_ in before:
+            if not self.outbox.carries(id_):
+                self.produce(sorted(held[self.outbox].pop(id_)))
+
+    get, on_delivered = Outbox.get, ShardEngine.on_delivered
+    return [
+        (Sender, "signal_about", numbered_at_once),
+        (Outbox, "get", without_held),
+        (ShardEngine, "on_delivered", then_what_was_held),
+    ]
+
+
+def _r7() -> list[Patch]:
+    def dropped_at_once(self: Signals, signal: Signal) -> None:
+        known = signal.invocation in self._engine.live
+        if known or signal.kind is SignalKind.COMPLETION or self._engine.ring.get(signal.invocation) is not None:
+            take(self, signal)
+
+    take = Signals.take
+    return [(Signals, "take", dropped_at_once)]
+
+
+def _r7_position() -> list[Patch]:
+    def at_hand_only(self: Attempt, position: int | str | None, call_id: bytes | None) -> bool:
+        future = self._open.get(position)  # type: ignore[arg-type]
+        return call_id == j.OF_SIGNAL or (future is not None and future.call_id == call_id)
+
+    return [(Attempt, "expects", at_hand_only)]
+
+
+def _r8() -> list[Patch]:
+    def straight_to_its_target(self: Sender, signal: Signal, service: str, key: str | None) -> None:
+        id_ = InvocationId(signal.invocation)
+        self.signal_to(self.directory.signal_place(service, id_), signal, partition_key(id_, key).encode())
+
+    return [(Sender, "_signal", straight_to_its_target)]
+
+
 def _r9() -> list[Patch]:
     def by_position(self: Attempt, position: int, call_id: bytes | None) -> bool:
         return position in self._open
@@ -160,6 +228,15 @@ def _r12_answer() -> list[Patch]:
 
     commit = Tenure._commit
     return [(Tenure, "_commit", before_its_commit)]
+
+
+def _r13() -> list[Patch]:
+    def by_the_clock(self: ShardEngine) -> None:
+        self.read_time = max(self.read_time, self.now)
+        expire(self)
+
+    expire = ShardEngine._expire
+    return [(ShardEngine, "_expire", by_the_clock)]
 
 
 def _r14() -> list[Patch]:
@@ -207,13 +284,19 @@ MUTANTS = [
     Mutant("R4", "a refused owner does not take again", ("contest", "groups"), _r4),
     Mutant("R4", "an idle owner does not look", ("idle",), _r4_check),
     Mutant("R5", "any higher number is taken", ("idle", "fallback"), _r5),
+    Mutant("R6", "a signal about an own send is produced at once", ("stalls",), _r6),
+    Mutant("R6", "it gets its number at once, and is held back", ("stalls",), _r6_number),
+    Mutant("R7", "a signal for what is unknown is dropped", ("talk",), _r7),
+    Mutant("R7", "a signal for a position that is not there is dropped", ("early",), _r7_position),
+    Mutant("R8", "signals about delayed ones go to the target", ("later",), _r8),
     Mutant("R9", "results match on the position alone", ("dice",), _r9),
     Mutant("R10", "ids that are kept are not looked up", ("calm", "fallback"), _r10),
     Mutant("R11", "waiting work holds back intake", ("narrow",), _r11),
     Mutant("R12", "a step starts before what it follows from is committed", ("reads", "crashes"), _r12_step),
     Mutant("R12", "an answer leaves before its commit", ("reads",), _r12_answer),
-    Mutant("R14", "leases are ordered for dedupe", ("fallback", "idle"), _r14),
-    Mutant("R15", "an outage counts as a failure of the work", ("lines",), _r15),
+    Mutant("R13", "outcomes expire by the clock", ("brief",), _r13),
+    Mutant("R14", "leases are ordered for dedupe", ("early",), _r14),
+    Mutant("R15", "an outage counts as a failure of the work", ("outages",), _r15),
     Mutant("R16", "a call that became a dead letter is not answered", ("crashes", "calm"), _r16),
-    Mutant("R17", "records of an older assignment are taken", ("contest", "groups"), _r17),
+    Mutant("R17", "records of an older assignment are taken", ("early", "idle"), _r17),
 ]

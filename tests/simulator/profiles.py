@@ -18,6 +18,7 @@ TALK = PROGRAMS | {
     "idem": 4, "submit": 3, "tell": 1, "ask": 1, "awake": 5, "reveal": 2, "signal": 3, "attach": 4, "cancel": 5,
     "recall": 3, "race": 3, "saga": 3,
 }  # fmt: skip
+ENDS = {"cancel": 6, "recall": 4, "attach": 3, "awake": 3, "signal": 2, "call": 1, "send": 2}
 LATER = TALK | {"later": 8, "attach": 8, "cancel": 10, "notice": 5}
 
 
@@ -49,6 +50,7 @@ PROFILES = {
         Profile("groups", {"rebalance": 5, "freeze": 4, "cut_line": 2, "repeat": 1}, rate=0.08, members=3),
         Profile("contest", {"rebalance": 5, "cut_line": 6, "lose_reply": 3}, rate=0.1),
         Profile("lines", LINES | {"rebalance": 1, "crash": 1}, rate=0.1),
+        Profile("outages", {"cut_line": 6, "lose_reply": 2, "close_store": 1}, rate=0.25, mix=Mix({"sleep": 5, "call": 3})),
         Profile("leases", CRASHES | LINES, rate=0.12, kept_leases=2),
         Profile(
             "narrow", CRASHES | LINES | {"repeat": 6}, rate=0.06,
@@ -74,12 +76,21 @@ PROFILES = {
             "later", CRASHES | LINES | {"repeat": 2}, mix=Mix(LATER, shared=0.2, delayed=0.4, fates=0.3), schedulers=2
         ),
         Profile(
+            "early", {"fall_back": 4, "rebalance": 1}, rate=0.06,
+            mix=Mix({"call": 4, "sleep": 2, "step": 1, "awake": 6, "reveal": 4}),
+        ),
+        Profile("stalls", {"stall": 6, "end_session": 1, "crash": 1, "repeat": 1}, rate=0.1, mix=Mix(ENDS)),
+        Profile(
             "stale", {"rebalance": 5, "freeze": 2, "cut_line": 4, "lose_reply": 2, "repeat": 1}, rate=0.1,
             mix=Mix(TALK, fates=0.3),
         ),
         Profile(
             "relapse", {"fall_back": 3, "repeat": 1} | CRASHES | LINES, schedulers=2,
             mix=Mix(LATER, shared=0.2, delayed=0.2, fates=0.3),
+        ),
+        Profile(
+            "brief", {"leap": 8, "crash": 1, "cut_line": 1, "rebalance": 1}, rate=0.2, events=300,
+            mix=Mix({"idem": 5, "call": 2, "step": 1}, shared=0.7, brief=True), attaches=0.0,
         ),
         Profile("idle", {"fall_back": 3}, rate=0.02, events=260),
     )

@@ -11,6 +11,7 @@ from barnabas.runtime.shard import ShardEngine
 from barnabas.runtime.tenure import CHECK_MS, State, Tenure
 from tests.simulator import events, outside
 from tests.simulator.faces import Violation
+from tests.simulator.programs import NAP_MS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Rounds without an end after which something hangs. A world that settles takes a few dozen.
 ROUNDS = 500
+#: Longer than anything in a world has to wait, ms.
+LONGEST_MS = 2 * NAP_MS
 
 
 def settle(world: World) -> None:
@@ -34,6 +37,8 @@ def settle(world: World) -> None:
 def _mend(world: World) -> None:
     world.say("-- no faults from here on --")
     world.store_closed = False
+    world.stalled.clear()
+    world.lagging = 0
     for member in world.members:
         member.frozen = False
         member.fuse = None
@@ -93,6 +98,8 @@ def _pass_time(world: World) -> None:
         _work_off(world)
         if _happened(world) != before:
             return
+    if due > world.now + LONGEST_MS:
+        raise Violation("P6", f"nothing comes to rest, and nothing is due: {describe(world)}")
     world.now = max(world.now + 1, due)
 
 

@@ -24,7 +24,7 @@ from barnabas.runtime.shard import ShardEngine
 from barnabas.runtime.tenure import Tenure
 from barnabas.store.port import Shard
 from tests.simulator import checks, events, faults, programs, settling, talking
-from tests.simulator.faces import Log, Violation, WatchedStore
+from tests.simulator.faces import Log, Place, Violation, WatchedStore
 from tests.simulator.member import Member, Request, Session
 from tests.simulator.places import (
     DELAY_SHARDS,
@@ -114,9 +114,12 @@ class World:
         self.assigned: dict[Shard, Member] = {}
         self.news: list[tuple[Member, Shard]] = []  # revocations that their member has not heard of
         self.store_closed = False
+        self.stalled: set[Place] = set()
+        self.lagging = 0  # until so much has happened nobody reads new work
         self.photographs: deque[Any] = deque(maxlen=4)
         self.fell_back = False
 
+        self.shared = programs.shared_of(seed, profile.mix)
         self.cut = programs.may_be_cut(self.roots)
         self.may_repeat = {"s1"} if profile.mix.brief or "s1" in self.cut else set()
         self.earliest: dict[str, int] = {}  # tokens of programs that have a due time
