@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
+from pathlib import Path
+
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from barnabas.ingress.access.door import Authentication, Door
+from barnabas.ingress.access.tls import server_context
 from barnabas.log.settings import KafkaSettings
 from barnabas.runtime.limits import Limits
+from barnabas.store.api_keys import RedisApiKeys
 
 
 class GatewaySettings(BaseSettings):
@@ -29,7 +35,30 @@ class GatewaySettings(BaseSettings):
         return KafkaSettings(bootstrap=self.kafka, options=self.kafka_options)
 
 
-class IngressSettings(GatewaySettings):
+class DoorSettings(GatewaySettings):
+    """Who may come in, and how connections are protected: the same for all doors of an installation."""
+
+    authentication: Authentication = Field(
+        default="auto", description="keys, certificates or none; auto: none on loopback, else keys"
+    )
+    api_keys_file: Path | None = Field(default=None, description="keys beside those of the store; asks for keys")
+    tls_cert: Path | None = Field(default=None, description="the server's certificate with its chain, PEM")
+    tls_key: Path | None = Field(default=None, description="its private key, PEM, unless the certificate's file has it")
+    tls_key_password: SecretStr | None = None
+    tls_client_ca: Path | None = Field(default=None, description="clients must have a certificate of this CA, PEM")
+
+    def door(self) -> Door:
+        """Who may come in; not open yet."""
+        keys = RedisApiKeys(self.redis.get_secret_value(), self.namespace)
+        return Door(self.authentication, keys, self.api_keys_file, client_certificates=self.tls_client_ca is not None)
+
+    def tls(self) -> ssl.SSLContext | None:
+        """What connections are accepted with. Raises NotReady where a file cannot be used."""
+        password = None if self.tls_key_password is None else self.tls_key_password.get_secret_value()
+        return server_context(self.tls_cert, self.tls_key, password, self.tls_client_ca)
+
+
+class IngressSettings(DoorSettings):
     """The HTTP ingress. Every field is also a variable: `BARNABAS_INGRESS_PORT=8080`."""
 
     ingress_host: str = Field(default="127.0.0.1", min_length=1)

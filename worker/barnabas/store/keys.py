@@ -83,7 +83,7 @@ def stranded(service: str) -> bytes:
 class Keys:
     """Full keys of one namespace. Raises ValueError for a namespace or service name that could leave its hash tag."""
 
-    __slots__ = ("_namespace", "_prefixes", "public", "services")
+    __slots__ = ("_namespace", "_prefixes", "api_keys", "public", "services")
 
     def __init__(self, namespace: str) -> None:
         self._namespace = _checked("namespace", namespace)
@@ -92,6 +92,8 @@ class Keys:
         self.services = f"{{{namespace}}}:services".encode()
         #: Which of them callers from outside may reach, where somebody has said so: a hash, name -> 0 or 1.
         self.public = f"{{{namespace}}}:public".encode()
+        #: Who may come in by the doors, a hash: id -> role and salted hash.
+        self.api_keys = f"{{{namespace}}}:keys".encode()
 
     def prefix(self, shard: Shard) -> bytes:
         """What all keys of the shard begin with; a suffix of any bytes may follow."""

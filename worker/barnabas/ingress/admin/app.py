@@ -87,7 +87,7 @@ class Gate:
             raise ValueError(f"the admin API speaks HTTP, not {scope['type']}")
         refusal = self._refusal(scope)
         if refusal is not None:
-            await _error(*refusal)(scope, receive, send)
+            await _refused(*refusal)(scope, receive, send)
             return
         await self.app(scope, _Bounded(receive, self._max_body_bytes), send)
 
@@ -128,6 +128,10 @@ def _too_large(most: int) -> str:
 
 def _error(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
     return JSONResponse({"message": message, "restate_code": None}, status, headers)
+
+
+def _refused(status: int, message: str) -> JSONResponse:
+    return _error(status, message, {"www-authenticate": "Bearer"} if status == 401 else None)
 
 
 async def _on_admin_error(_: Request, error: Exception) -> JSONResponse:

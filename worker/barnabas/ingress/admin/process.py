@@ -9,8 +9,10 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
+from barnabas.ingress.access.keys import Role
+from barnabas.ingress.admin.access import authorize_by
 from barnabas.ingress.admin.admin import Admin
-from barnabas.ingress.admin.app import AdminAuthorize, make_app
+from barnabas.ingress.admin.app import make_app
 from barnabas.ingress.admin.settings import AdminSettings
 from barnabas.ingress.gateway import Gateway
 from barnabas.ingress.http.server import Server, listen, url_of
@@ -20,19 +22,14 @@ from barnabas.store.looking import RedisLooks
 class AdminProcess:
     """Serves until `stop`. `run` raises NotReady, UnsafeStore, StoreUnavailable or LogUnavailableError at its start."""
 
-    def __init__(
-        self,
-        settings: AdminSettings,
-        on_ready: Callable[[], None] = lambda: None,
-        *,
-        authorize: AdminAuthorize | None = None,
-    ) -> None:
+    def __init__(self, settings: AdminSettings, on_ready: Callable[[], None] = lambda: None) -> None:
         self._settings = settings
         self._on_ready = on_ready
         self._stop = asyncio.Event()
         self.gateway = Gateway(settings)
         self._looks = RedisLooks(settings.redis.get_secret_value(), settings.namespace)
-        self.app = make_app(Admin(self.gateway, self._looks, settings), authorize)
+        self._door = settings.door()
+        self.app = make_app(Admin(self.gateway, self._looks, settings), authorize_by(self._door))
         #: Where it is served, once `run` has begun.
         self.url = ""
 
@@ -45,9 +42,12 @@ class AdminProcess:
         settings = self._settings
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._looks.aclose)
+            tls = settings.tls()
             listening = listen(settings.admin_host, settings.admin_port)
             stack.callback(listening.close)
-            self.url = url_of(listening)
+            self.url = url_of(listening, tls)
+            stack.push_async_callback(self._door.aclose)
+            await self._door.open(listening.getsockname()[0], Role.OPERATE)
             await self.gateway.start()
             stack.push_async_callback(self.gateway.aclose)
             server = Server(
@@ -55,6 +55,7 @@ class AdminProcess:
                 listening,
                 max_header_bytes=settings.admin_max_header_bytes,
                 drain_seconds=settings.drain_seconds,
+                tls=tls,
             )
             await self._serve(server)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from barnabas.ingress.settings import GatewaySettings
+from barnabas.ingress.settings import DoorSettings
 
 
-class AdminSettings(GatewaySettings):
+class AdminSettings(DoorSettings):
     """The admin API. Every field is also a variable: `BARNABAS_ADMIN_PORT=9070`."""
 
     admin_host: str = Field(default="127.0.0.1", min_length=1)

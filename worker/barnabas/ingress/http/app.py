@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, Protocol
 
 from barnabas.ingress.errors import GatewayError
-from barnabas.ingress.http.paths import Health, PathError, Route
+from barnabas.ingress.http.paths import PathError, Route
 from barnabas.ingress.http.requests import HttpRequest
 from barnabas.ingress.http.responses import Refused, Response
 from barnabas.ingress.http.routing import Routing, error_answer
@@ -103,7 +103,7 @@ class IngressApp:
 
     async def _answer(self, request: HttpRequest, receive: Receive, underway: _Underway) -> Response:
         route = self._routing.route(request)
-        if self._authorize is not None and not isinstance(route, Health):
+        if self._authorize is not None:
             refusal = self._authorize(request, route)
             if refusal is not None:
                 return refusal

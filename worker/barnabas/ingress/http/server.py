@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -36,16 +37,25 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def url_of(listening: socket.socket) -> str:
+def url_of(listening: socket.socket, tls: ssl.SSLContext | None = None) -> str:
     """Where a client on this machine finds it."""
     host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "http" if tls is None else "https"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 class Server:
     """Serves one application on one socket. `run` returns after `stop`, when all has been answered."""
 
-    def __init__(self, app: Any, listening: socket.socket, *, max_header_bytes: int, drain_seconds: float) -> None:
+    def __init__(
+        self,
+        app: Any,
+        listening: socket.socket,
+        *,
+        max_header_bytes: int,
+        drain_seconds: float,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._socket = listening
         config = uvicorn.Config(
             app,
@@ -63,6 +73,8 @@ class Server:
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=round(drain_seconds + _LAST_SECONDS),
         )
+        config.load()
+        config.ssl = tls  # ready-made: uvicorn's own options know neither which versions nor whose fault an error is
         self._server = _Embedded(config)
 
     async def run(self) -> None:
