@@ -75,6 +75,11 @@ class StoreView:
         """How many fields a hash has."""
         return self.redis.hlen(self._keys.prefix(shard) + suffix)
 
+    def journal(self, shard: Shard, id_: bytes) -> list[j.Entry]:
+        """What an invocation has done, as the store has it."""
+        entries = cast("list[bytes]", self.redis.lrange(self._keys.prefix(shard) + keys.journal(id_), 0, -1))
+        return [j.unpack_entry(entry) for entry in entries]
+
     def timers(self, shard: Shard) -> int:
         """How many timers are armed."""
         return self.redis.zcard(self._keys.prefix(shard) + keys.TIMERS)

@@ -10,7 +10,7 @@ import itertools
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -110,6 +110,16 @@ class Outside:
         producer.poll(0)
         return asked
 
+    def produce_unheard(self, asked: Asked) -> None:
+        """As `produce`, for one of very many, whose answer nobody looks at."""
+        while True:
+            try:
+                self._producer.produce(asked.topic, asked.record, asked.key, partition=asked.partition)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                return
+
     def call(self, target: str, key: str | None = None, arg: Any = None, **more: Any) -> Asked:
         """Make and produce."""
         return self.produce(self.make(target, key, arg, **more))
@@ -199,12 +209,12 @@ class Outside:
             left = self.unanswered(left)
         return left
 
-    def poll_until(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """Take replies until the condition holds, or that time has passed."""
+    def wait_answered(self, count: int, seconds: float) -> bool:
+        """Until that many have an answer."""
         deadline = time.monotonic() + seconds
-        while not (holds := condition()) and time.monotonic() < deadline:
+        while len(self.replies) < count and time.monotonic() < deadline:
             self.poll(0.02)
-        return holds
+        return len(self.replies) >= count
 
     def outcomes(self, asked: Asked) -> list[Any]:
         """The different answers that came: values, or failures as (code, message)."""

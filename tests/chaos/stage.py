@@ -39,7 +39,6 @@ from tests.chaos.arena import FULL
 from tests.chaos.outside import Asked, Outside
 from tests.chaos.processes import PACKAGE, ROOT, Crew, WorkerProcess
 
-TARGET = "tests.chaos.talk:app"
 QUIET_LOOKS = 3
 #: What a shard with nothing to do has nothing of.
 _HASHES = (
@@ -92,9 +91,12 @@ class Stage:
     # -- processes
 
     def worker(self, failpoints: str = "", **more: Any) -> WorkerProcess:
-        """A worker that serves `talk.py`. `more` as for `Crew.start`; `version` picks a deployment."""
-        version = more.pop("version", "")
-        return self.crew.start(failpoints, target=TARGET, TALK_VERSION=version, **more)
+        """A worker that serves `talk.py`. `more` as for `Crew.start`.
+
+        `version` picks a deployment; `app`: another of its apps.
+        """
+        version, target = more.pop("version", ""), f"tests.chaos.talk:{more.pop('app', 'app')}"
+        return self.crew.start(failpoints, target=target, TALK_VERSION=version, **more)
 
     def scheduler(self, failpoints: str = "", **more: Any) -> WorkerProcess:
         """A scheduler."""
@@ -149,6 +151,36 @@ class Stage:
         """Its status in the store, "" if it is not live there."""
         live = self.live(id_)
         return "" if live is None else live.status
+
+    def waiters(self, id_: InvocationId) -> int:
+        """How many want its outcome, as the store has it."""
+        live = self.live(id_)
+        return 0 if live is None else len(live.waiters)
+
+    def journaled(self, id_: InvocationId, name: str) -> bool:
+        """Whether its journal in the store has a command of that name."""
+        service = next(one for one in self.kinds if id_.of_service(one))
+        return any(
+            entry[1] == name for entry in self.store.journal(Shard(service, id_.partition(self.partitions)), id_)
+        )
+
+    def all_taken_in(self, shard: Shard) -> bool:
+        """Whether the shard has read its topics to their ends."""
+        return not self.log.unread(shard, self.store.meta(shard))
+
+    def owned_by(self, pid: int, service: str) -> list[int]:
+        """The partitions of a service that this process took last."""
+        owners = {shard.partition: self.store.meta(shard).get(b"owner", b"/") for shard in self.shards(service)}
+        return [partition for partition, owner in owners.items() if owner.decode().endswith(f"/{pid}")]
+
+    def wait_owners(self, *pids: int, seconds: float = 20.0) -> None:
+        """Until each of these has shards of the service `Talk`, and together they have all."""
+
+        def split() -> bool:
+            owned = [self.owned_by(pid, "Talk") for pid in pids]
+            return all(owned) and sum(map(len, owned)) == self.partitions
+
+        self.wait_for(split, f"the shards are those of {pids}", seconds)
 
     def attempts(self, id_: InvocationId) -> int:
         """How many attempts have failed, as the store has it."""

@@ -616,3 +616,5 @@ SERVICES: list[Service | VirtualObject | Workflow] = [talk, once, brief, deal, b
 if VERSION == "late":
     SERVICES.append(late)
 app = barnabas.app(SERVICES)
+#: For a member that is to get shards of this service, and no others.
+talk_alone = barnabas.app([talk])
