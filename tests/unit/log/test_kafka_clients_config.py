@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from barnabas.log.kafka_consumer import GroupConsumer, _membership
+from barnabas.log.kafka_consumer import AssignedConsumer, GroupConsumer, _membership
 from barnabas.log.settings import KafkaSettings
 from tests.contract.log.backends import ConsumerEars
 
@@ -32,3 +32,10 @@ async def test_a_member_needs_a_group_and_topics() -> None:
         GroupConsumer(KafkaSettings(bootstrap="b:1"), ["t"], ConsumerEars(), loop)
     with pytest.raises(ValueError, match="topic"):
         GroupConsumer(KafkaSettings(bootstrap="b:1", group="g"), [], ConsumerEars(), loop)
+
+
+async def test_a_short_poll_interval_holds_for_the_reader_without_a_group_too() -> None:
+    """librdkafka refuses one that is shorter than the session, which is 45 s where nobody sets it."""
+    settings = KafkaSettings(bootstrap="127.0.0.1:1", group="g", options={"max.poll.interval.ms": 7_000})
+    reader = AssignedConsumer(settings, ConsumerEars(), asyncio.get_running_loop())
+    await reader.aclose()

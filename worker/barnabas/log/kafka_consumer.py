@@ -118,6 +118,8 @@ class AssignedConsumer(_ThreadedConsumer):
     def __init__(self, settings: KafkaSettings, events: ConsumerEvents, loop: asyncio.AbstractEventLoop) -> None:
         # Where ACLs guard group names, the group's own name is one that may be used; nothing joins or commits under it.
         config = {**_fetching(settings), "group.id": settings.group or _NO_GROUP}
+        if settings.group_protocol == "classic":  # unused, but `max.poll.interval.ms` must not be less than its default
+            config["session.timeout.ms"] = settings.session_timeout_ms
         super().__init__(settings, config, (), events, loop)
 
     def advise(self, offsets: Sequence[Position]) -> None:
