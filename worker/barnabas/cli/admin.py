@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from barnabas.cli import configuring, members
-from barnabas.cli.configuring import KafkaOption, LogLevelOption, NamespaceOption, RedisOption, SupervisedOption
+from barnabas.cli.configuring import (
+    AnonymousOption,
+    KafkaOption,
+    LogLevelOption,
+    NamespaceOption,
+    RedisOption,
+    SupervisedOption,
+)
 from barnabas.ingress.admin.settings import AdminSettings
 
 if TYPE_CHECKING:
@@ -29,6 +36,7 @@ def admin(
     drain_seconds: Annotated[
         float | None, typer.Option("--drain-seconds", min=0, help="How long SIGTERM waits for requests under way.")
     ] = None,
+    allow_anonymous: AnonymousOption = False,
     log_level: LogLevelOption = "info",
     supervised: SupervisedOption = False,
 ) -> None:
@@ -46,6 +54,7 @@ def admin(
         admin_host=host,
         admin_port=port,
         drain_seconds=drain_seconds,
+        authentication="none" if allow_anonymous else None,
     )
     raise typer.Exit(members.run(serve(settings, supervised=supervised)))
 

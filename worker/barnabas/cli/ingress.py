@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from barnabas.cli import configuring, members
-from barnabas.cli.configuring import KafkaOption, LogLevelOption, NamespaceOption, RedisOption, SupervisedOption
+from barnabas.cli.configuring import (
+    AnonymousOption,
+    KafkaOption,
+    LogLevelOption,
+    NamespaceOption,
+    RedisOption,
+    SupervisedOption,
+)
 from barnabas.ingress.process import IngressProcess
 from barnabas.ingress.settings import IngressSettings
 
@@ -27,6 +34,7 @@ def ingress(
     drain_seconds: Annotated[
         float | None, typer.Option("--drain-seconds", min=0, help="How long SIGTERM waits for requests under way.")
     ] = None,
+    allow_anonymous: AnonymousOption = False,
     log_level: LogLevelOption = "info",
     supervised: SupervisedOption = False,
 ) -> None:
@@ -44,6 +52,7 @@ def ingress(
         ingress_host=host,
         ingress_port=port,
         drain_seconds=drain_seconds,
+        authentication="none" if allow_anonymous else None,
     )
     members.raise_file_limit()
     raise typer.Exit(members.run(serve(settings, supervised=supervised)))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from barnabas.cli import dead_letters, doctor, invocations, stack, state, topics
+from barnabas.cli import dead_letters, doctor, invocations, keys, stack, state, topics
 from barnabas.cli.admin import admin
 from barnabas.cli.dev import dev
 from barnabas.cli.ingress import ingress
@@ -37,6 +37,7 @@ app.add_typer(subscriptions, name="subscriptions")
 app.add_typer(invocations.app, name="invocations")
 app.add_typer(state.app, name="state")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(keys.app, name="keys")
 app.add_typer(stack.app, name="stack")
 app.add_typer(doctor.app)
 
