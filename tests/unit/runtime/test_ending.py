@@ -10,6 +10,7 @@ from barnabas.contract.ids import idempotent_id, random_id
 from barnabas.contract.records import Failure, Invocation, ReplyTo, Signal, SignalKind
 from barnabas.runtime import live as states_of
 from barnabas.runtime.limits import Limits
+from barnabas.runtime.signals import GRACE_MS
 from barnabas.store import keys
 from tests.unit.runtime.harness import Bench
 
@@ -344,6 +345,7 @@ def test_a_cancel_of_what_never_comes_is_dropped_once_the_topic_is_read() -> Non
     bench.hidden = 1
     cancel(bench, random_id("Svc", None))
     assert len(bench.stored("HGETALL", keys.PARKED)) == 1
+    bench.pass_time(GRACE_MS)
     bench.hidden = 0
     bench.call("naps")
     assert bench.engine.counts["signals dropped"] == 1

@@ -15,6 +15,7 @@ from barnabas.contract.ids import InvocationId, idempotent_id, random_id, workfl
 from barnabas.contract.records import Failure, Invocation, ReplyTo, Signal, SignalKind
 from barnabas.runtime import live as states_of
 from barnabas.runtime.operating import STATE_PATCH, state_version
+from barnabas.runtime.signals import GRACE_MS
 from barnabas.store import keys
 from tests.unit.runtime.harness import NAMES, Bench
 
@@ -65,6 +66,8 @@ async def run(ctx: WorkflowContext) -> int:
 def ask(bench: Bench, kind: SignalKind, id_: bytes, *, work: bool = True, **fields: Any) -> Any:
     """The status that the one who asks is told: a number, or what the failure says."""
     bench.signal(Signal(kind, id_, reply_to=ReplyTo("admin", b"1"), **fields), work=work)
+    if id_ in bench.engine.parked:
+        bench.pass_time(GRACE_MS)
     return told(bench)
 
 

@@ -12,6 +12,7 @@ from barnabas.contract.ids import idempotent_id, random_id, workflow_id
 from barnabas.contract.records import Caller, Failure, Invocation, ReplyTo, Signal, SignalKind
 from barnabas.runtime import live as states_of
 from barnabas.runtime.shard import CLOCK_SLACK_MS
+from barnabas.runtime.signals import GRACE_MS
 from barnabas.store import keys
 from tests.unit.runtime.harness import NAMES, Bench
 
@@ -201,6 +202,8 @@ def test_attach_to_a_plain_one_while_it_is_kept() -> None:
 def test_attach_to_what_never_was_is_answered() -> None:
     bench = Bench(svc, other)
     attach(bench, random_id("Svc", None), "lost")
+    assert outcomes(bench) == {}
+    bench.pass_time(GRACE_MS)
     assert outcomes(bench)["lost"].code == 404
 
 
@@ -324,6 +327,43 @@ def test_scheduled_requests_of_a_key_run_in_order_of_their_due_time() -> None:
 
 
 # -- signals about what this shard has sent (R6)
+
+
+def test_a_client_hears_of_what_was_sent_once_it_is_there() -> None:
+    """It may have been given the id, and ask for it at once: found by calling and attaching a thousand times."""
+    service = Service("Svc")
+
+    @service.handler()
+    async def sends(ctx: Context) -> str:
+        first = ctx.generic_send("Other", "add", b"1")
+        ctx.generic_send("Other", "add", b"2")
+        return await first.invocation_id()
+
+    bench = Bench(service, other)
+    bench.acks_wait = True
+    id_ = bench.call("sends")
+    assert (len(bench.sent), bench.replies) == (2, {})
+    bench.tenure.on_session_over()  # which produces everything again, from the head
+    bench.work()
+    assert bench.replies == {}
+    numbers = {number for number, record in bench.produced if record.topic == NAMES.invocations("Other")}
+    first, second = sorted(numbers)
+    bench.engine.on_delivered([second])
+    bench.work()
+    assert bench.replies == {}
+    bench.engine.on_delivered([first])
+    bench.work()
+    assert bench.replies.keys() == {id_}
+
+
+def test_what_arrives_while_it_was_unknown_is_found_after_all() -> None:
+    bench = Bench(svc, other)
+    late = request("count", 7, "late")
+    attach(bench, late.id, "early")
+    bench.pass_time(GRACE_MS - 1)
+    bench.feed(late)
+    bench.pass_time(GRACE_MS)
+    assert outcomes(bench) == {"early": 7, "late": 7}
 
 
 def test_a_cancel_of_a_send_of_ones_own_goes_after_it() -> None:

@@ -6,6 +6,7 @@ after its own acknowledgement. After any trouble what is left is produced again 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgpack
@@ -33,6 +34,10 @@ class Outbox:
         self._uncommitted: list[int] = []
         self._gone: list[int] = []
         self._invocations: dict[bytes, int] = {}  # ids of the invocations among them
+        self._held: dict[int, set[bytes]] = {}  # entries that wait for the acknowledgement of these invocations
+        self._holders: dict[bytes, list[int]] = {}  # the same, by invocation
+        self._wanted: set[int] = set()  # of those, the ones that would have been produced
+        self._released: list[int] = []
         self.last = 0  # number of the latest entry ever added
 
     def __len__(self) -> int:
@@ -55,6 +60,19 @@ class Outbox:
         """Whether the record of this invocation has not been acknowledged yet (R6)."""
         return id_ in self._invocations
 
+    def carried(self, ids: Iterable[bytes]) -> set[bytes]:
+        """Those of these invocations whose records have not been acknowledged yet."""
+        return {id_ for id_ in ids if id_ in self._invocations} if self._invocations else set()
+
+    def hold_last(self, ids: set[bytes]) -> None:
+        """Produce the entry that was added last only once the records of these invocations were acknowledged.
+
+        For entries without a label alone, whose order does not matter. After a crash nobody holds it any more.
+        """
+        self._held[self.last] = ids
+        for id_ in ids:
+            self._holders.setdefault(id_, []).append(self.last)
+
     def remove(self, number: int) -> Entry | None:
         """The entry was acknowledged, or can never be delivered. None: it had left before."""
         entry = self._entries.pop(number, None)
@@ -62,7 +80,23 @@ class Outbox:
             self._gone.append(number)
             if entry.invocation is not None and self._invocations.get(entry.invocation) == number:
                 del self._invocations[entry.invocation]
+                self._let_go(entry.invocation)
         return entry
+
+    def _let_go(self, id_: bytes) -> None:
+        for number in self._holders.pop(id_, ()):
+            ids = self._held[number]
+            ids.discard(id_)
+            if not ids:
+                del self._held[number]
+                if number in self._wanted:
+                    self._wanted.discard(number)
+                    self._released.append(number)
+
+    def released(self) -> list[int]:
+        """Entries that were held, and are to be produced since the last call."""
+        released, self._released = self._released, []
+        return released
 
     def seal(self) -> tuple[list[int], list[bytes | int], list[int]]:
         """What the next commit must store: numbers added, fields and values alternating to set, numbers to delete."""
@@ -85,7 +119,11 @@ class Outbox:
         return bool(self._gone)
 
     def get(self, numbers: list[int]) -> list[tuple[int, OutRecord]]:
-        """Those of the entries that are still here."""
+        """Those of the entries that are still here, and may be produced now."""
+        if self._held:
+            held = self._held.keys() & numbers
+            self._wanted |= held
+            numbers = [number for number in numbers if number not in held]
         return [(n, self._entries[n].record) for n in numbers if n in self._entries]
 
     def committed(self, uncommitted_from: int | None = None) -> list[int]:

@@ -28,6 +28,7 @@ class Parked:
         self._signals: dict[int, Signal] = {}
         self._by_id: dict[bytes, list[int]] = {}
         self._until: dict[int, int] = {}
+        self._asked: set[int] = set()
         self._last = 0
         self._ops: list[Op] = []
 
@@ -61,6 +62,12 @@ class Parked:
         if self._until.get(number) == _ASKED:
             self._until[number] = end
 
+    def asked_before(self, number: int) -> bool:
+        """Whether this is not the first answer about it; from now on it is not."""
+        known = number in self._asked
+        self._asked.add(number)
+        return known
+
     def ask_again(self, number: int) -> None:
         """Where its invocation is has changed: nothing is known of it until the next answer."""
         if number in self._until:
@@ -85,6 +92,7 @@ class Parked:
         """It waits no longer."""
         signal = self._signals.pop(number)
         del self._until[number]
+        self._asked.discard(number)
         numbers = self._by_id[signal.invocation]
         numbers.remove(number)
         if not numbers:

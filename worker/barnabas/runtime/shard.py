@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from barnabas.contract.ids import InvocationId
-from barnabas.contract.records import Caller, Failure
+from barnabas.contract.records import Caller, Failure, ReplyTo
 from barnabas.runtime import effects as fx
 from barnabas.runtime import journal as j
 from barnabas.runtime import live as states_of
@@ -126,7 +126,8 @@ class ShardEngine(Hosting):
         recovery.restore(self, answers, now)
 
     def next_due(self) -> int | None:
-        return self.timers.next_due()
+        timer, signal = self.timers.next_due(), self.signals.next_due()
+        return timer if signal is None else signal if timer is None else min(timer, signal)
 
     def is_due(self) -> bool:
         return sealing.is_due(self)
@@ -334,14 +335,24 @@ class ShardEngine(Hosting):
             text = f"the result of {live.service}/{live.handler} has {size}"
             result, failure = None, Failure(500, text)
         self._leave(live)
-        for waiter in live.waiters:
-            self.sender.outcome(waiter, live.id, result, failure)
+        self._tell(live, result, failure)
         if live.keep:
             retention = retention_ms(self.handlers.get(live.handler))
             self.kept.put(live, result, failure, self.now, retention, self.next_commit)
         else:
             self.ring.append(live, result, failure, self.now)
         self.counts["completed" if failure is None else "failed"] += 1
+
+    def _tell(self, live: Live, result: bytes | None, failure: Failure | None) -> None:
+        """Tell those who wait.
+
+        A client may be given the ids of messages that the handler has sent: it hears of them once they are there.
+        """
+        sent = self.outbox.carried(entry[3] for entry in live.journal if entry[0] == j.SEND)
+        for waiter in live.waiters:
+            self.sender.outcome(waiter, live.id, result, failure)
+            if sent and isinstance(waiter, ReplyTo):
+                self.outbox.hold_last(set(sent))
 
     def end_now(self, live: Live, failure: Failure) -> None:
         """End it without its handler, whatever that was doing."""
@@ -468,6 +479,7 @@ class ShardEngine(Hosting):
     def on_tick(self, now: int) -> None:
         """Time has passed: fire what is due, and take up what tasks have come to."""
         self.now = now
+        self.signals.on_tick()
         self._settle_tasks()
         for timer in self.timers.pop_due(now):
             live = self.live.get(timer.id)
@@ -548,6 +560,7 @@ class ShardEngine(Hosting):
         self.counts["dead letters"] += 1
         call = self.sender.undeliverable(entry, why)
         self.sender.gone(entry)
+        self.produce(self.outbox.released())
         if call is None:
             return
         failure = undelivered(why)
@@ -564,6 +577,7 @@ class ShardEngine(Hosting):
             entry = self.outbox.remove(number)
             if entry is not None:
                 self.sender.gone(entry)
+        self.produce(self.outbox.released())
 
     # -- letting go of memory
 

@@ -6,7 +6,8 @@ Called by the intake, which has decoded the records and looked at their labels.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Final
 
 from barnabas.contract.ids import InvocationId
 from barnabas.contract.records import Caller, Failure, ReplyTo, Signal, SignalKind
@@ -19,12 +20,18 @@ if TYPE_CHECKING:
     from barnabas.runtime.shard import ShardEngine
 
 
+#: Whoever knows an id may be ahead of its record: a handler that passes on what it has just sent, while the record's
+#: partition looks for a leader. The end of the topic that counts is the one it has so much later (R7).
+GRACE_MS: Final = 1_000
+
+
 class Signals:
     """The signals of one shard."""
 
     def __init__(self, engine: ShardEngine) -> None:
         self._engine = engine
         self._untraced: list[int] = []
+        self._unknown_yet: deque[tuple[int, int]] = deque()  # when to ask again, and the number
 
     def take(self, signal: Signal) -> None:
         """Do what the signal says, or park it."""
@@ -110,9 +117,23 @@ class Signals:
                 self._kept(engine.parked.drop(number), outcome)
             elif signal.invocation in found.spilled or signal.invocation in engine.spilling:
                 engine.parked.will_come(number)
-            else:
+            elif engine.parked.asked_before(number):
                 engine.parked.wait_until(number, end)
+            else:
+                self._unknown_yet.append((engine.now + GRACE_MS, number))
         self.drop_overdue()
+
+    def on_tick(self) -> None:
+        """Ask again about those that were unknown a while ago."""
+        numbers: list[int] = []
+        while self._unknown_yet and self._unknown_yet[0][0] <= self._engine.now:
+            numbers.append(self._unknown_yet.popleft()[1])
+        if numbers:
+            self._engine.effects.append(fx.TraceSignals(numbers))
+
+    def next_due(self) -> int | None:
+        """When `on_tick` has something to do."""
+        return self._unknown_yet[0][0] if self._unknown_yet else None
 
     def on_accepted(self, live: Live) -> None:
         """An invocation has come: what was parked for it applies now."""
