@@ -90,11 +90,11 @@ async def test_a_cycle_is_listed_with_ids_and_keys_and_a_cancel_ends_it(town: To
     assert all(id_ in people.stdout for id_ in ids)
     described = await town.run("describe", ids[2])
     assert f"its key, which {ids[0]} holds" in " ".join(described.stdout.split()), described
-    listed = json.loads((await town.run("list", "--json", "--status", "queued")).stdout)
+    listed = json.loads((await town.run("list", "--json", "--status", "pending")).stdout)
     assert [one["id"] for one in listed["invocations"]] == [ids[2]]
 
     cancelled = await town.run("cancel", sent.invocation_id)
-    assert (cancelled.returncode, cancelled.stdout.strip()) == (0, sent.invocation_id)
+    assert (cancelled.returncode, cancelled.stdout.split()) == (0, [sent.invocation_id, "202", "accepted"])
     with pytest.raises(barnabas.TerminalError, match="cancelled") as caught:
         await sent.attach(timeout=SECONDS)
     assert caught.value.status_code == 409

@@ -9,58 +9,17 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from barnabas.cli import invocations
-from barnabas.client.errors import KafkaUnreachable, UnknownInvocation
 from barnabas.contract.ids import InvocationId, random_id
+from barnabas.contract.records import Failure, SignalKind
+from barnabas.ingress.errors import NoAnswer
+from barnabas.log.port import LogUnavailableError
 from barnabas.store.port import StoreUnavailable
-from tests.unit.introspection.filling import Filled, service
+from barnabas.worker.member import NotReady
+from tests.unit.cli.doors import FakeDoor
+from tests.unit.introspection.filling import Filled
 
 REDIS = ("--redis", "redis://nowhere")
-KAFKA = ("--kafka", "nowhere:1")
-
-
-@pytest.fixture
-def filled(monkeypatch: pytest.MonkeyPatch) -> Filled:
-    filled = Filled(service("Account"), service("Teller", "service"))
-    monkeypatch.setattr(invocations, "RedisStore", lambda url, namespace, *, timeout_seconds: filled.store)
-    for name in ("BARNABAS_REDIS", "BARNABAS_KAFKA", "BARNABAS_NAMESPACE"):
-        monkeypatch.delenv(name, raising=False)
-    return filled
-
-
-class FakeClient:
-    """A client that writes down what it is asked for."""
-
-    asked: list[tuple[str, str]]
-    error: Exception | None = None
-
-    def __init__(self, bootstrap: str, namespace: str) -> None:
-        self.namespace = namespace
-
-    async def __aenter__(self) -> FakeClient:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        pass
-
-    async def cancel(self, invocation_id: str) -> None:
-        self._ask("cancel", invocation_id)
-
-    async def kill(self, invocation_id: str) -> None:
-        self._ask("kill", invocation_id)
-
-    def _ask(self, what: str, invocation_id: str) -> None:
-        if self.error is not None:
-            raise self.error
-        self.asked.append((what, invocation_id))
-
-
-@pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch, filled: Filled) -> type[FakeClient]:
-    class Own(FakeClient):
-        asked: list[tuple[str, str]] = []  # noqa: RUF012 - one test's
-
-    monkeypatch.setattr(invocations, "Client", Own)
-    return Own
+SERVERS = ("--kafka", "nowhere:1", *REDIS)
 
 
 def run(*arguments: str) -> Result:
@@ -102,15 +61,21 @@ def test_a_deadlock_is_shown_with_ids_and_keys_and_ends_with_1(filled: Filled) -
 def test_the_list_is_narrowed_down_and_printed(filled: Filled) -> None:
     a = filled.root("Account", "a")
     queued = filled.call(a, "Account", "a")
-    result = run("list", "--status", "queued", "--service", "Account", "--key", "a", "--handler", "transfer", *REDIS)
+    result = run("list", "--status", "pending", "--service", "Account", "--key", "a", "--handler", "transfer", *REDIS)
     assert result.exit_code == 0
     assert str(InvocationId(queued)) in result.stdout
     assert str(InvocationId(a)) not in result.stdout
     result = run("list", "--json", "--limit", "1", *REDIS)
     listed = json.loads(result.stdout)
-    assert listed["more"] is True
-    assert [one["id"] for one in listed["invocations"]] == [str(InvocationId(a))]
+    assert [one["id"] for one in listed["invocations"]] in ([str(InvocationId(a))], [str(InvocationId(queued))])
+    following = json.loads(run("list", "--json", "--after", listed["after"], *REDIS).stdout)
+    assert {one["id"] for page in (listed, following) for one in page["invocations"]} == {
+        str(InvocationId(id_)) for id_ in (a, queued)
+    }
+    assert following["after"] is None
     assert "there are more than these 1" in run("list", "--limit", "1", *REDIS).stdout
+    result = run("list", "--after", "nowhere", *REDIS)
+    assert (result.exit_code, "no place in a list" in result.stderr) == (2, True)
 
 
 def test_a_list_of_nothing_that_exists_says_what_does(filled: Filled) -> None:
@@ -119,7 +84,7 @@ def test_a_list_of_nothing_that_exists_says_what_does(filled: Filled) -> None:
     assert "there are: Account, Teller" in result.stderr
     result = run("list", "--status", "waiting", *REDIS)
     assert result.exit_code == 2
-    assert "use one of scheduled, queued, running" in result.stderr
+    assert "use one of scheduled, pending, ready, running" in result.stderr
 
 
 def test_one_invocation_is_described(filled: Filled) -> None:
@@ -130,7 +95,8 @@ def test_one_invocation_is_described(filled: Filled) -> None:
     assert "Account/a/transfer" in result.stdout
     assert f"its key, which {InvocationId(a)} holds" in result.stdout
     result = run("describe", str(InvocationId(a)), *REDIS)
-    assert f"1. call Account/transfer of key 'a' {InvocationId(queued)}" in result.stdout
+    assert f"1. waits  call Account/transfer of key 'a' {InvocationId(queued)}" in result.stdout
+    assert f"called at 1: Account/a/transfer  {InvocationId(queued)}  pending" in result.stdout
     plain = json.loads(run("describe", "--json", str(InvocationId(a)), *REDIS).stdout)
     assert (plain["id"], plain["status"], plain["key"]) == (str(InvocationId(a)), "running", "a")
     assert plain["accepted_at"].startswith("2026-")
@@ -145,27 +111,85 @@ def test_one_that_is_not_there_ends_with_1_and_no_id_with_2(filled: Filled) -> N
     assert "digits after" in result.stderr
 
 
-@pytest.mark.parametrize("what", ["cancel", "kill"])
-def test_invocations_are_ended_through_kafka(client: type[FakeClient], what: str) -> None:
+@pytest.mark.parametrize("what", ["cancel", "kill", "pause", "resume", "purge"])
+def test_it_is_done_to_each_id(door: FakeDoor, what: str) -> None:
     ids = [str(random_id("Account", "a")) for _ in range(2)]
-    result = run(what, *ids, *KAFKA)
+    result = run(what, *ids, *SERVERS)
     assert result.exit_code == 0
-    assert client.asked == [(what, id_) for id_ in ids]
-    assert result.stdout.split() == ids
+    assert [(one.kind.value, str(InvocationId(one.invocation))) for one in door.asked] == [
+        (what.upper(), id_) for id_ in ids
+    ]
+    assert result.stdout.split() == [ids[0], "202", "accepted", ids[1], "202", "accepted"]
+    assert door.closed
 
 
-@pytest.mark.parametrize("what", ["cancel", "kill"])
-def test_nothing_is_ended_if_one_of_the_ids_is_none(client: type[FakeClient], what: str) -> None:
-    result = run(what, str(random_id("Account", "a")), "inv_0", *KAFKA)
+def test_a_purge_of_the_journal_alone(door: FakeDoor) -> None:
+    run("purge", "--journal", str(random_id("Account", "a")), *SERVERS)
+    assert [one.kind for one in door.asked] == [SignalKind.PURGE_JOURNAL]
+
+
+def test_what_was_refused_is_said_and_ends_with_1(door: FakeDoor) -> None:
+    done, refused, unheard = (random_id("Account", "a") for _ in range(3))
+    door.answers[refused] = Failure(409, "pause of it: it is scheduled")
+    door.answers[unheard] = NoAnswer("no answer")
+    result = run("pause", str(done), str(refused), str(unheard), *SERVERS)
+    assert result.exit_code == 1
+    assert f"{refused}  409  pause of it: it is scheduled" in result.stdout
+    assert f"{unheard}  504  no answer within 10 s" in result.stdout
+    result = run("pause", "--json", str(done), str(refused), *SERVERS)
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == {
+        "outcomes": [
+            {"id": str(done), "status": 202, "message": "accepted", "new_invocation_id": None},
+            {"id": str(refused), "status": 409, "message": "pause of it: it is scheduled", "new_invocation_id": None},
+        ],
+        "more": False,
+    }
+
+
+def test_a_restart_prints_the_new_id(door: FakeDoor, filled: Filled) -> None:
+    id_ = random_id("Teller", None)
+    result = run("restart", "--from", "2", str(id_), *SERVERS)
+    [signal] = door.asked
+    assert (signal.kind, signal.invocation, signal.position) == (SignalKind.RESTART, id_, 2)
+    assert signal.call_id is not None
+    new = InvocationId(signal.call_id)
+    assert new != id_
+    assert filled.shard("Teller", new) == filled.shard("Teller", id_)
+    assert result.stdout.split() == [str(id_), "200", str(new)]
+
+
+def test_all_that_fit_are_met_once(door: FakeDoor, filled: Filled) -> None:
+    ids = {filled.root("Account", str(n)) for n in range(7)}
+    filled.root("Teller")
+    result = run("kill", "--service", "Account", "--limit", "5", *SERVERS)
+    assert result.exit_code == 0
+    met = [one.invocation for one in door.asked]
+    assert (len(met), len(set(met))) == (5, 5)
+    assert set(met) < ids
+    assert "there are more than these 5" in result.stdout
+    result = run("kill", "--key", "nobody", *SERVERS)
+    assert (result.exit_code, result.stdout) == (0, "no invocation fits\n")
+
+
+@pytest.mark.parametrize("what", [(), ("inv_1", "--service", "Account"), ("--service", "Acount")])
+def test_it_has_to_be_clear_which_ones(door: FakeDoor, what: tuple[str, ...]) -> None:
+    result = run("cancel", *what, *SERVERS)
+    assert result.exit_code == 2
+    assert door.asked == []
+
+
+def test_nothing_is_done_if_one_of_the_ids_is_none(door: FakeDoor) -> None:
+    result = run("cancel", str(random_id("Account", "a")), "inv_0", *SERVERS)
     assert result.exit_code == 2
     assert "digits after" in result.stderr
-    assert client.asked == []
+    assert door.asked == []
 
 
-@pytest.mark.parametrize("error", [KafkaUnreachable("nobody is there"), UnknownInvocation("inv_x", "n")])
-def test_a_request_that_cannot_be_made_ends_with_2(client: type[FakeClient], error: Exception) -> None:
-    client.error = error
-    result = run("cancel", str(random_id("Account", "a")), *KAFKA)
+@pytest.mark.parametrize("error", [NotReady("these topics do not exist"), LogUnavailableError("Kafka is away")])
+def test_without_kafka_it_ends_with_2(door: FakeDoor, error: Exception) -> None:
+    door.at_start = error
+    result = run("cancel", str(random_id("Account", "a")), *SERVERS)
     assert result.exit_code == 2
     assert str(error) in result.stderr
 
@@ -173,7 +197,7 @@ def test_a_request_that_cannot_be_made_ends_with_2(client: type[FakeClient], err
 def test_without_servers_the_commands_say_what_is_missing(filled: Filled) -> None:
     result = run("deadlocks")
     assert (result.exit_code, "BARNABAS_REDIS" in result.stderr) == (2, True)
-    result = run("cancel", str(random_id("Account", "a")))
+    result = run("cancel", str(random_id("Account", "a")), *REDIS)
     assert (result.exit_code, "BARNABAS_KAFKA" in result.stderr) == (2, True)
 
 

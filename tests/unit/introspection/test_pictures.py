@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import msgpack
 import pytest
 
+from barnabas.contract.codec import encode_invocation
 from barnabas.contract.ids import InvocationId, random_id
 from barnabas.contract.records import Failure, Invocation, ReplyTo
-from barnabas.introspection.invocations import Picture, Wanted, describe_invocation, list_invocations
+from barnabas.introspection.invocations import describe_invocation
+from barnabas.introspection.listing import MalformedCursor, Wanted, list_page
+from barnabas.introspection.pictures import Picture
 from barnabas.runtime import journal as j
 from barnabas.runtime.kept import Kept
 from barnabas.runtime.live import BACKING_OFF, Live
@@ -44,12 +48,18 @@ def kept(filled: Filled, key: str, failure: Failure | None = None) -> bytes:
 
 
 async def listed(filled: Filled, wanted: Wanted, limit: int = 100) -> tuple[list[bytes], bool]:
-    found, more = await list_invocations(filled.store, filled.services, wanted, limit)
-    return [one.id for one in found], more
+    page = await list_page(filled.store, filled.services, wanted, limit)
+    return [one.id for one in page.pictures], page.after is not None
 
 
 async def described(filled: Filled, id_: bytes) -> Picture | None:
     return await describe_invocation(filled.store, filled.services, InvocationId(id_))
+
+
+def texts(picture: Picture) -> list[str]:
+    """The lines of its journal."""
+    assert picture.journal is not None
+    return [line.text for line in picture.journal]
 
 
 async def test_a_list_has_what_fits_the_oldest_first(filled: Filled) -> None:
@@ -63,7 +73,7 @@ async def test_a_list_has_what_fits_the_oldest_first(filled: Filled) -> None:
     assert await listed(filled, Wanted(service="Account")) == ([a, queued, b], False)
     assert await listed(filled, Wanted(key="a")) == ([a, queued], False)
     assert await listed(filled, Wanted(service="Teller", key="a")) == ([], False)
-    assert await listed(filled, Wanted(service="Account", status="queued")) == ([queued], False)
+    assert await listed(filled, Wanted(service="Account", status="pending")) == ([queued], False)
     assert await listed(filled, Wanted(handler="look")) == ([], False)
     found, more = await listed(filled, Wanted(status="completed"))
     assert (set(found), more) == ({over, over_b}, False)
@@ -84,10 +94,10 @@ async def test_a_queued_invocation_says_who_holds_its_key_and_who_wants_it(fille
     queued = filled.call(teller, "Account", "a")
     picture = await described(filled, queued)
     assert picture is not None
-    assert (picture.service, picture.handler, picture.key, picture.status) == ("Account", "transfer", "a", "queued")
+    assert (picture.service, picture.handler, picture.key, picture.status) == ("Account", "transfer", "a", "pending")
     assert picture.waits_for == [f"its key, which {InvocationId(a)} holds"]
     assert picture.wanted_by == [f"Teller {InvocationId(teller)} (position 1)"]
-    assert picture.journal == []
+    assert texts(picture) == ["input"]
     above = await described(filled, a)
     assert above is not None
     assert above.wanted_by == ["client client"]
@@ -101,15 +111,17 @@ async def test_a_journal_is_a_timeline_without_values(filled: Filled) -> None:
     callee = filled.call(a, "Teller")
     picture = await described(filled, a)
     assert picture is not None
-    assert picture.journal == [
-        "1. set state 'balance'",
-        "2. run 'pay'",
-        "   result for position 2",
-        "3. sleep",
-        "   cancelled",
-        "   failure for position 3: [409] cancelled",
-        f"4. call Teller/transfer {InvocationId(callee)}",
+    assert texts(picture) == [
+        "input",
+        "set state 'balance'",
+        "run 'pay'",
+        "result for position 2",
+        "sleep",
+        "cancelled",
+        "failure for position 3: [409] cancelled",
+        f"call Teller/transfer {InvocationId(callee)}",
     ]
+    assert "secret" not in repr(picture)
 
 
 async def test_one_that_backs_off_says_why_and_until_when(filled: Filled) -> None:
@@ -128,30 +140,110 @@ async def test_finished_ones_are_found_while_they_are_kept(filled: Filled) -> No
     assert plain is not None
     assert (plain.status, plain.result_bytes, plain.input_bytes, plain.failure) == ("completed", 3, 5, None)
     assert (plain.accepted_at, plain.completed_at) == (NOW, NOW + 7)
-    assert plain.journal == ["1. sleep", "   result for position 1"]
+    assert texts(plain) == ["input", "sleep", "result for position 1", "output"]
     failed = await described(filled, kept(filled, "a", Failure(404, "no")))
     assert failed is not None
-    assert (failed.failure, failed.expires_at, failed.journal) == (Failure(404, "no"), NOW + 1007, None)
+    assert (failed.failure, failed.expires_at) == (Failure(404, "no"), NOW + 1007)
+    assert texts(failed) == ["input", "failed: [404] no"]
 
 
 async def test_one_whose_input_is_in_kafka_is_queued(filled: Filled) -> None:
     a = filled.root("Account", "a")
     picture = await described(filled, filled.spill(a, "Account", "a"))
     assert picture is not None
-    assert (picture.status, picture.waits_for) == ("queued", ["its key, with its input in Kafka at offset 7"])
+    assert (picture.status, picture.waits_for) == ("pending", ["its key, with its input in Kafka at offset 7"])
 
 
 async def test_a_delayed_one_is_found_in_the_scheduler(filled: Filled) -> None:
     id_ = random_id("Account", "a", delayed=True)
     record = Invocation(id_, "Account", "transfer", "a", b"", reply_to=ReplyTo("client", b"1"))
     waiting = accepted(record, NOW + 9, 3, b"record")
-    filled.commit(Shard("@delays", 5), ("HSET", keys.WAITING, id_, waiting.header()))
+    shard = Shard("@delays", 5)
+    filled.commit(shard, ("HSET", keys.WAITING, id_, waiting.header()))
     picture = await described(filled, id_)
     assert picture is not None
     assert (picture.status, picture.due, picture.wanted_by) == ("scheduled", NOW + 9, ["client client"])
+    assert picture.handler == "?"  # its record cannot be read
+    filled.commit(shard, ("HSET", keys.WAITING_INPUTS, id_, encode_invocation(record)))
+    picture = await described(filled, id_)
+    assert picture is not None
+    assert (picture.handler, picture.key, picture.input_bytes) == ("transfer", "a", 0)
+    assert await listed(filled, Wanted()) == ([], False)
+    assert await listed(filled, Wanted(status="scheduled")) == ([id_], False)
+    assert await listed(filled, Wanted(status="scheduled", service="Teller")) == ([], False)
+    assert await listed(filled, Wanted(status="scheduled", key="b")) == ([], False)
 
 
 async def test_what_the_store_does_not_know_is_not_there(filled: Filled) -> None:
     assert await described(filled, random_id("Account", "a")) is None
     assert await described(filled, random_id("Account", "a", delayed=True)) is None
     assert await described(filled, random_id("Unheard", "a")) is None
+
+
+async def test_pages_show_each_once_whatever_ends_or_comes_meanwhile(filled: Filled) -> None:
+    there = [filled.root("Account", str(n)) for n in range(20)] + [filled.root("Teller") for _ in range(5)]
+    gone = [filled.root("Account", f"gone {n}") for n in range(5)]
+    seen: list[bytes] = []
+    after = None
+    while True:
+        page = await list_page(filled.store, filled.services, Wanted(), 4, after)
+        assert len(page.pictures) <= 4
+        seen += [one.id for one in page.pictures]
+        if gone:
+            filled.end(gone.pop())
+        filled.root("Account", "late")
+        after = page.after
+        if after is None:
+            break
+    assert len(seen) == len(set(seen))
+    assert set(there) <= set(seen)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "W10", "eyJhIjoxfQ", "WzEsMiwzXQ", "W1sxXSwyLDMsImEiXQ", "WyJhIiwiYiIsMywiYSJd", "é"]
+)
+async def test_a_place_that_is_none_is_refused(filled: Filled, text: str) -> None:
+    with pytest.raises(MalformedCursor):
+        await list_page(filled.store, filled.services, Wanted(), 4, text)
+
+
+async def test_spilled_ones_are_listed_by_id_and_key(filled: Filled) -> None:
+    a = filled.root("Account", "a")
+    id_ = filled.call(a, "Account", "a", accept=False)
+    shard = filled.shard("Account", id_)
+    entry = msgpack.packb((id_, 7, None))
+    filled.commit(shard, ("RPUSH", keys.spilled("a"), entry), ("HSET", keys.SPILL_COUNTS, "a", b"1"))
+    page = await list_page(filled.store, filled.services, Wanted(status="pending"), 10)
+    assert [(one.id, one.key, one.handler) for one in page.pictures] == [(id_, "a", "?")]
+    assert await listed(filled, Wanted(key="b")) == ([], False)
+
+
+async def test_callers_and_callees_are_a_tree(filled: Filled) -> None:
+    top = filled.root("Account", "top")
+    middle = filled.call(top, "Teller")
+    below = filled.call(middle, "Account", "below")
+    stuck = filled.call(below, "Account", "top")  # waits for its key
+    lost = filled.call(middle, "Teller", accept=False)
+    done = filled.call(middle, "Account", "done")
+    filled.answer(middle, done)
+    picture = await described(filled, middle)
+    assert picture is not None
+    assert [(one.id, one.target, one.status) for one in picture.callers] == [(top, "Account/top/transfer", "running")]
+    assert [(one.id, one.how, one.position, one.status, one.answered) for one in picture.callees] == [
+        (below, "called", 1, "running", False),
+        (lost, "called", 2, None, False),
+        (done, "called", 3, "completed", True),
+    ]
+    assert [(one.id, one.status) for one in picture.callees[0].below] == [(stuck, "pending")]
+    lowest = await described(filled, stuck)
+    assert lowest is not None
+    assert [one.id for one in lowest.callers] == [top, middle, below]
+
+
+async def test_a_circle_of_callers_ends(filled: Filled) -> None:
+    a = filled.root("Account", "a")
+    b = filled.call(a, "Account", "b")
+    filled.attach(b, a)  # so b is among those that wait for a
+    picture = await described(filled, b)
+    assert picture is not None
+    assert [one.id for one in picture.callers] == [b, a]

@@ -1,7 +1,8 @@
 """Lists of invocations, page by page, for the command line and the admin API.
 
-A page goes through the shards in order, and within one by age, so that a list that goes on while work does shows each
-invocation once that was there all the time. All functions raise StoreUnavailable and StoreCorrupt.
+Pages go through the shards in order, and within one by age, so that a list that goes on while work does shows each
+invocation once that was there all the time; a page itself is in order of age. All functions raise StoreUnavailable and
+StoreCorrupt.
 """
 
 from __future__ import annotations
@@ -49,6 +50,9 @@ class Page(NamedTuple):
     after: str | None
 
 
+_NO_PLACE: Final = "this is no place in a list: leave it out, or give what a former page says"
+
+
 class MalformedCursor(ValueError):
     """What was given as the place to go on is none."""
 
@@ -56,7 +60,8 @@ class MalformedCursor(ValueError):
 class _Place(NamedTuple):
     """Behind which invocation a page begins."""
 
-    shard: int  # in the order of `_shards`
+    service: str
+    partition: int
     age: int
     id: str
 
@@ -68,27 +73,25 @@ async def list_page(
 
     Those that the scheduler holds back are among them only where `wanted.status` is SCHEDULED. Raises MalformedCursor.
     """
-    start = _Place(0, -1, "") if after is None else _parsed(after)
-    shards = _shards(services, wanted)
+    start = _Place("", -1, -1, "") if after is None else _parsed(after)
+    shards = [one for one in _shards(services, wanted) if (one.service, one.partition) >= start[:2]]
     found: list[tuple[_Place, Picture]] = []
-    for page in pages(range(start.shard, len(shards)), SHARDS_A_PAGE):
-        chosen = [shards[index] for index in page]
-        queries: list[tuple[Shard, Query]] = [(one, query) for one in chosen for query in _questions(one, wanted)]
+    for page in pages(shards, SHARDS_A_PAGE):
+        queries: list[tuple[Shard, Query]] = [(one, query) for one in page for query in _questions(one, wanted)]
         answers = iter(await store.read(queries))
-        for index in page:
-            shard = shards[index]
+        for shard in page:
             of_shard = [next(answers) for _ in _questions(shard, wanted)]
             fitting = [one for one in _listed(shard, of_shard, wanted) if _fits(one, wanted)]
             fitting += [one for one in await _spilled(store, shard, of_shard, wanted) if _fits(one, wanted)]
-            placed = [(_Place(index, _age(one), str(one.id)), one) for one in fitting]
+            placed = [(_Place(shard.service, shard.partition, _age(one), str(one.id)), one) for one in fitting]
             found += sorted((one for one in placed if one[0] > start), key=lambda one: one[0])
             if len(found) > limit:
-                return Page([picture for _, picture in found[:limit]], _written(found[limit - 1][0]))
-    return Page([picture for _, picture in found], None)
+                return Page(_by_age(found[:limit]), _written(found[limit - 1][0]))
+    return Page(_by_age(found), None)
 
 
 def _shards(services: Mapping[str, Service], wanted: Wanted) -> list[Shard]:
-    chosen = {name: services[name] for name in sorted(services) if wanted.service in (None, name)}
+    chosen = {name: one for name, one in services.items() if wanted.service in (None, name)}
     if wanted.key is None:
         shards = Places(chosen).shards()
     else:
@@ -99,7 +102,7 @@ def _shards(services: Mapping[str, Service], wanted: Wanted) -> list[Shard]:
         ]
     if wanted.status == SCHEDULED:
         shards += [Shard(DELAYS, partition) for partition in range(DELAY_SHARDS)]
-    return shards
+    return sorted(shards, key=lambda one: (one.service, one.partition))
 
 
 def _questions(shard: Shard, wanted: Wanted) -> list[Query]:
@@ -171,6 +174,10 @@ def _fits(picture: Picture, wanted: Wanted) -> bool:
     )
 
 
+def _by_age(found: list[tuple[_Place, Picture]]) -> list[Picture]:
+    return sorted((picture for _, picture in found), key=lambda one: (_age(one), str(one.id)))
+
+
 def _age(picture: Picture) -> int:
     return picture.accepted_at or picture.completed_at or picture.due or 0
 
@@ -181,9 +188,9 @@ def _written(place: _Place) -> str:
 
 def _parsed(text: str) -> _Place:
     try:
-        shard, age, id_ = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        service, partition, age, id_ = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (ValueError, binascii.Error, TypeError):
-        shard, age, id_ = None, None, None
-    if type(shard) is not int or type(age) is not int or type(id_) is not str or shard < 0:
-        raise MalformedCursor("this is no place in a list: leave it out, or give what a former page says")
-    return _Place(shard, age, id_)
+        raise MalformedCursor(_NO_PLACE) from None
+    if type(service) is not str or type(partition) is not int or type(age) is not int or type(id_) is not str:
+        raise MalformedCursor(_NO_PLACE)
+    return _Place(service, partition, age, id_)

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, TypeVar
 from barnabas.contract.ids import InvocationId
 from barnabas.contract.records import Caller
 from barnabas.introspection.graph import ATTACH, CALL, KEY, Node, Wait
+from barnabas.introspection.statuses import PENDING, status_of
 from barnabas.introspection.waits import call_target, open_commands
 from barnabas.runtime import journal as j
 from barnabas.runtime.live import QUEUED, Live, unpack_live
@@ -85,7 +86,7 @@ async def read_nodes(store: Store, places: Places, refs: Iterable[Ref]) -> Found
             else:
                 _add(found, places, live, head[0] if head else None, entries)
         elif spilled is not None and ref.key is not None:
-            node = Node(ref.id, ref.service, ref.handler, ref.key, QUEUED, None, _wait_for_key(ref.id, head[0]))
+            node = Node(ref.id, ref.service, ref.handler, ref.key, PENDING, None, _wait_for_key(ref.id, head[0]))
             _put(found, node, [Ref(wait.target, ref.service, "", ref.key) for wait in node.waits])
         else:
             found.unknown.append(ref)
@@ -196,4 +197,5 @@ def _put(found: Found, node: Node, refs: list[Ref]) -> None:
 
 
 def _node(live: Live, waits: tuple[Wait, ...]) -> Node:
-    return Node(live.id, live.service, live.handler, live.key, live.status, live.accepted_at, waits)
+    status = status_of(live, next((wait.target for wait in waits if wait.how == KEY), None))
+    return Node(live.id, live.service, live.handler, live.key, status, live.accepted_at, waits)
