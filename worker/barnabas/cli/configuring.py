@@ -16,9 +16,11 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
 
 from barnabas.cli.loading import AppNotFound, load_app
+from barnabas.log.settings import KafkaOptions, KafkaSettings
 from barnabas.sdk.app import App
 from barnabas.worker.settings import Settings
 
@@ -46,6 +48,12 @@ DrainOption = Annotated[
 LogLevelOption = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
 AnonymousOption = Annotated[
     bool, typer.Option("--allow-anonymous", help="Let everybody in who can connect, from other machines too.")
+]
+HealthPortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--health-port", min=0, max=65_535, help="Answer GET /live and /ready there. Else BARNABAS_HEALTH_PORT."
+    ),
 ]
 SupervisedOption = Annotated[bool, typer.Option("--supervised", hidden=True)]
 
@@ -95,6 +103,21 @@ def settings_as(kind: type[S], namespace: str, **flags: Any) -> S:
         return kind(namespace=namespace, **{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         refuse("; ".join(_complaint(item["loc"], item["msg"]) for item in error.errors()))
+    except SettingsError as error:  # a variable that should be JSON; the message has the field's name and no value
+        refuse(f"{error}: what is there must be JSON")
+
+
+class _KafkaOptions(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="BARNABAS_", frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    namespace: str
+    kafka_options: KafkaOptions
+
+
+def kafka_of(bootstrap: str, **fields: Any) -> KafkaSettings:
+    """How a command reaches Kafka, with BARNABAS_KAFKA_OPTIONS. Ends the process where those are wrong."""
+    options = settings_as(_KafkaOptions, DEFAULT_NAMESPACE).kafka_options
+    return KafkaSettings(bootstrap=bootstrap, options=options, **fields)
 
 
 def _same(what: str, flag: str | None, of_app: str) -> None:

@@ -1,62 +1,86 @@
-"""`barnabas dev`: broker, store, worker and scheduler together, for a person trying things out; reloads on change."""
+"""`barnabas dev`: everything together, servers included, for a person trying things out; reloads on change."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import random
 import shlex
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from barnabas.cli import configuring, members
+from barnabas.cli.admin import admin_command
 from barnabas.cli.configuring import AppArgument, NamespaceOption
+from barnabas.cli.dev_processes import Plan, Processes
+from barnabas.cli.ingress import ingress_command
 from barnabas.cli.scheduler import scheduler_command
-from barnabas.cli.subscriptions import SubscriptionsOption, subscriptions_of
 from barnabas.cli.topic_setup import WrongPartitions
 from barnabas.cli.worker import apply_topics_of, worker_command
 from barnabas.devstack.errors import DevstackError
-from barnabas.devstack.stack import DEFAULT_DIRECTORY, Addresses, find_or_start
+from barnabas.devstack.stack import DEFAULT_DIRECTORY, PORTS, Addresses, Stack, find_or_start, usable_port
 from barnabas.log.port import LogUnavailableError
 from barnabas.sdk.app import App
-from barnabas.worker.supervisor import Supervisor
+from barnabas.worker.settings import Settings
 
+INGRESS_PORT = 8080
+ADMIN_PORT = 9070
 _INSTANCE = "dev"
 
 
 def dev(
     target: AppArgument,
+    ingress_port: Annotated[
+        int | None,
+        typer.Option(
+            "--ingress-port", envvar="BARNABAS_INGRESS_PORT", min=0, max=65_535, help="Else 8080, or one that is free."
+        ),
+    ] = None,
+    admin_port: Annotated[
+        int | None,
+        typer.Option(
+            "--admin-port", envvar="BARNABAS_ADMIN_PORT", min=0, max=65_535, help="Else 9070, or one that is free."
+        ),
+    ] = None,
     data: Annotated[
         Path, typer.Option("--data", metavar="DIR", help="Folder of the servers' data.")
     ] = DEFAULT_DIRECTORY,
     no_reload: Annotated[bool, typer.Option("--no-reload", help="Do not watch the code.")] = False,
     namespace: NamespaceOption = None,
-    file: SubscriptionsOption = None,
     log_level: Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")] = "info",
 ) -> None:
-    """Start a broker and a store (or use those of BARNABAS_KAFKA and BARNABAS_REDIS), topics, a worker and a scheduler.
+    """Run an app with all that it needs: broker and store (or those of BARNABAS_KAFKA and BARNABAS_REDIS), topics,
+    worker, scheduler, HTTP ingress and admin API.
 
-    The worker starts again when a .py file below the current folder changes. Ctrl-C ends everything that was started.
+    Prints where the doors are, and a line that begins with "ready" when all of them are. What ends by itself is started
+    again; the worker also when a .py file below the current folder changes. Ctrl-C ends everything that was started.
     """
     configuring.log_to_stderr(log_level)
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     app = configuring.app_named(target)
-    subscriptions_of(app, file)  # what the worker would refuse is refused before servers start
     signal.signal(signal.SIGTERM, _leave)  # also while the servers start
     try:
+        doors = _doors(ingress_port, admin_port, log_level)
         with find_or_start(data) as addresses:
             settings = configuring.settings_of(
                 app, namespace, kafka=addresses.kafka, redis=addresses.redis, drain_seconds=2.0, instance_id=_INSTANCE
             )
             _introduce(app, target, addresses, settings.namespace)
             asyncio.run(apply_topics_of(app, settings))
-            worker = [*worker_command(target, log_level, file), "--apply-topics", "--instance-id", _INSTANCE]
-            scheduler = [*scheduler_command(log_level), "--instance-id", _INSTANCE]
-            environment = members.environment(settings)
-            code = asyncio.run(_Run(worker, scheduler, environment, reload=not no_reload).run())
+            plan = Plan(
+                [*worker_command(target, log_level), "--apply-topics", "--instance-id", _INSTANCE],
+                {"scheduler": [*scheduler_command(log_level), "--instance-id", _INSTANCE], **doors},
+                _environment(settings),
+                reload=not no_reload and _can_reload(),
+                revive=_Reviver(data),
+            )
+            code = asyncio.run(Processes(plan, _tell).run())
     except (DevstackError, WrongPartitions, LogUnavailableError) as error:
         configuring.refuse(str(error))
     raise typer.Exit(code)
@@ -64,6 +88,69 @@ def dev(
 
 def _leave(number: int, frame: object) -> NoReturn:
     sys.exit(128 + number)
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """Of the children. A port for probes is one process's."""
+    found = members.environment(settings)
+    found.pop("BARNABAS_HEALTH_PORT", None)
+    return found
+
+
+def _can_reload() -> bool:
+    if find_spec("watchfiles") is not None:
+        return True
+    typer.echo("# The code is not watched: that needs watchfiles, pip install 'barnabas[dev]'", err=True)
+    return False
+
+
+# -- the doors
+
+
+def _doors(ingress_port: int | None, admin_port: int | None, log_level: str) -> dict[str, list[str]]:
+    """The commands of ingress and admin, each on a port that it keeps."""
+    found = {"ingress": ingress_command(_port("ingress", ingress_port, INGRESS_PORT), log_level)}
+    if find_spec("fastapi") is None:
+        typer.echo("# No admin API: it needs FastAPI, pip install 'barnabas[admin]'", err=True)
+    else:
+        found["admin"] = admin_command(_port("admin", admin_port, ADMIN_PORT), log_level)
+    return found
+
+
+def _port(what: str, wanted: int | None, usual: int) -> int:
+    """A port that is free now. One that was asked for is taken or refused, never replaced."""
+    first = {None: usual, 0: random.choice(PORTS)}.get(wanted, wanted)
+    assert first is not None
+    port = usable_port(first)
+    if wanted not in (None, 0, port):
+        configuring.refuse(f"port {wanted} is taken: give another --{what}-port, or leave it out for one that is free")
+    if wanted is None and port != usual:
+        typer.echo(f"# Port {usual} is taken, so the {what} is on {port}.", err=True)
+    return port
+
+
+# -- the servers
+
+
+class _Reviver:
+    """Starts servers of a stack again that have died; those of somebody else are left alone."""
+
+    def __init__(self, data: Path) -> None:
+        own = not (os.environ.get("BARNABAS_KAFKA") and os.environ.get("BARNABAS_REDIS"))
+        self._stack = Stack(data) if own else None
+
+    async def __call__(self) -> None:
+        """Look once. A server that cannot be started again is told of, and tried again at the next look."""
+        if self._stack is None:
+            return
+        try:
+            for name in await asyncio.to_thread(self._stack.revive):
+                typer.echo(f"the {name} had ended, it was started again", err=True)
+        except DevstackError as error:
+            typer.echo(str(error), err=True)
+
+
+# -- what people see
 
 
 def _introduce(app: App, target: str, addresses: Addresses, namespace: str) -> None:
@@ -76,65 +163,19 @@ def _introduce(app: App, target: str, addresses: Addresses, namespace: str) -> N
     if namespace != configuring.DEFAULT_NAMESPACE:
         example += f" --namespace {shlex.quote(namespace)}"
     typer.echo(f"# {target}: {', '.join(app.services)}. In another shell:")
-    typer.echo(f"export BARNABAS_KAFKA={addresses.kafka}\nexport BARNABAS_REDIS={shlex.quote(addresses.redis)}")
+    typer.echo("\n".join(_exports(addresses)))
     typer.echo(example)
 
 
-class _Run:
-    """The worker process, started again at every change of the code, and a scheduler, which knows no code."""
+def _exports(addresses: Addresses) -> list[str]:
+    """For other shells; what this shell was given is not shown, it may hold a password."""
+    found = {"BARNABAS_KAFKA": addresses.kafka, "BARNABAS_REDIS": addresses.redis}
+    return [
+        f"# {name} as here" if os.environ.get(name) else f"export {name}={shlex.quote(value)}"
+        for name, value in found.items()
+    ]
 
-    def __init__(self, worker: list[str], scheduler: list[str], environment: dict[str, str], *, reload: bool) -> None:
-        self._command = worker
-        self._scheduler = Supervisor([scheduler], environment, configuring.CANNOT_START)
-        self._environment = environment
-        self._reload = reload
-        self._stopping = False
-        self._wake = asyncio.Event()  # a change, or the wish to stop
 
-    async def run(self) -> int:
-        """Returns after SIGTERM or SIGINT; without reloading also when the worker ends, with its code."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
-        watching = asyncio.create_task(self._watch()) if self._reload else None
-        scheduling = asyncio.create_task(self._scheduler.run())
-        try:
-            while True:
-                code = await self._run_once()
-                if self._stopping or not self._reload:
-                    return 0 if self._stopping else code
-        finally:
-            if watching is not None:
-                watching.cancel()
-                await asyncio.wait([watching])
-            self._scheduler.stop()
-            await scheduling
-
-    async def _run_once(self) -> int:
-        """Run the worker until it is to end, or has ended by itself and something has changed since."""
-        if not self._stopping:
-            self._wake.clear()
-        process = await asyncio.create_subprocess_exec(
-            *self._command, env=self._environment, stdin=asyncio.subprocess.PIPE, start_new_session=True
-        )
-        ended = asyncio.create_task(process.wait())
-        woken = asyncio.create_task(self._wake.wait())
-        await asyncio.wait([ended, woken], return_when=asyncio.FIRST_COMPLETED)
-        if not woken.done() and self._reload:
-            typer.echo(f"the worker has ended with {process.returncode}, it starts again at the next change", err=True)
-            await woken
-        woken.cancel()
-        if process.returncode is None:
-            process.terminate()
-        return await ended
-
-    async def _watch(self) -> None:
-        from watchfiles import PythonFilter, awatch  # part of the extra barnabas[dev]
-
-        async for changes in awatch(Path.cwd(), watch_filter=PythonFilter()):
-            typer.echo(f"changed: {', '.join(sorted({path for _, path in changes})[:3])}", err=True)
-            self._wake.set()
-
-    def _stop(self) -> None:
-        self._stopping = True
-        self._wake.set()
+def _tell(ready: dict[str, str]) -> None:
+    doors = ", ".join(f"{name} {ready[name].split()[0]}" for name in ("ingress", "admin") if name in ready)
+    typer.echo(f"{members.READY}: {doors} (Ctrl-C ends everything)")

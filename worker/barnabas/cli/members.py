@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import typer
 
 from barnabas.cli import configuring
+from barnabas.cli.health import Health, HealthAddress, answering
 from barnabas.cli.topic_setup import WrongPartitions
 from barnabas.log.port import LogUnavailableError
 from barnabas.store.port import RegistryConflict, StoreUnavailable, UnsafeStore
@@ -57,7 +58,7 @@ def environment(settings: Settings) -> dict[str, str]:
 def supervise(one: list[str], settings: Settings, processes: int) -> int:
     """Run that many members, each with a static id of its own; returns the exit code."""
     first = settings.instance_id or socket.gethostname()
-    commands = [[*one, "--instance-id", f"{first}-{i}"] for i in range(processes)]
+    commands = [[*one, "--instance-id", f"{first}-{i}", *_health_port(settings, i)] for i in range(processes)]
     supervisor = Supervisor(commands, environment(settings), configuring.CANNOT_START)
 
     async def run() -> int:
@@ -67,33 +68,52 @@ def supervise(one: list[str], settings: Settings, processes: int) -> int:
     return asyncio.run(run())
 
 
+def health_of(settings: Settings) -> HealthAddress | None:
+    """Where the probes of a member ask, if it has any."""
+    return None if settings.health_port is None else HealthAddress(settings.health_host, settings.health_port)
+
+
+def _health_port(settings: Settings, index: int) -> list[str]:
+    """Members of one supervisor have ports in a row."""
+    return [] if settings.health_port is None else ["--health-port", str(settings.health_port + index)]
+
+
 async def serve(
     make: Callable[[Callable[[], None]], Serving],
     what: str | Callable[[], str],
     *,
     supervised: bool,
     before: Callable[[], Awaitable[None]] | None = None,
+    probes: HealthAddress | None = None,
 ) -> int:
     """Run what `make` makes, given what it is to call when it is ready; returns the exit code.
 
     `what` it is ready for is printed then. `before` comes first, with the same errors allowed. `supervised`: end when
-    stdin does.
+    stdin does. `probes`: where to answer them, for what serves no HTTP itself.
     """
     ready = False
+    health = Health()
 
     def on_ready() -> None:
         nonlocal ready
         ready = True
+        health.state = "ready"
         typer.echo(f"{READY}: {what if isinstance(what, str) else what()}")
 
     member = make(on_ready)
-    _on_signals(member.stop, _end_at_once)
+
+    def stop() -> None:
+        health.state = "ending"
+        member.stop()
+
+    _on_signals(stop, _end_at_once)
     if supervised:
-        _stop_with_parent(member.stop)
+        _stop_with_parent(stop)
     try:
-        if before is not None:
-            await before()
-        await member.run()
+        async with answering(health, probes):
+            if before is not None:
+                await before()
+            await member.run()
     except CANNOT_START as error:
         typer.echo(f"barnabas: {error}", err=True)
         return configuring.FAILED if ready else configuring.CANNOT_START

@@ -9,6 +9,7 @@ import typer
 from barnabas.cli import configuring, members
 from barnabas.cli.configuring import (
     DrainOption,
+    HealthPortOption,
     InstanceOption,
     KafkaOption,
     LogLevelOption,
@@ -27,6 +28,7 @@ def scheduler(
     namespace: NamespaceOption = None,
     instance_id: InstanceOption = None,
     drain_seconds: DrainOption = None,
+    health_port: HealthPortOption = None,
     log_level: LogLevelOption = "info",
     supervised: SupervisedOption = False,
 ) -> None:
@@ -37,12 +39,21 @@ def scheduler(
     """
     configuring.log_to_stderr(log_level)
     settings = configuring.settings_of(
-        None, namespace, kafka=kafka, redis=redis, instance_id=instance_id, drain_seconds=drain_seconds
+        None,
+        namespace,
+        kafka=kafka,
+        redis=redis,
+        instance_id=instance_id,
+        drain_seconds=drain_seconds,
+        health_port=health_port,
     )
     if processes > 1:
         raise typer.Exit(members.supervise(scheduler_command(log_level), settings, processes))
     what = f"delayed messages of namespace {settings.namespace}"
-    raise typer.Exit(members.run(members.serve(partial(SchedulerProcess, settings), what, supervised=supervised)))
+    serving = members.serve(
+        partial(SchedulerProcess, settings), what, supervised=supervised, probes=members.health_of(settings)
+    )
+    raise typer.Exit(members.run(serving))
 
 
 def scheduler_command(log_level: str) -> list[str]:

@@ -20,7 +20,6 @@ from barnabas.ingress.gateway import Gateway
 from barnabas.introspection.shards import ShardState, read_shards
 from barnabas.log.kafka_admin import KafkaAdmin
 from barnabas.log.port import LogUnavailableError
-from barnabas.log.settings import KafkaSettings
 
 app = typer.Typer(
     help="Compare and create the topics that an app needs; see how far they are read.", no_args_is_help=True
@@ -118,7 +117,7 @@ def _compared(
 ) -> tuple[KafkaAdmin, Comparison]:
     served = configuring.app_named(target)
     bootstrap = configuring.bootstrap_of(kafka)
-    admin = KafkaAdmin(KafkaSettings(bootstrap=bootstrap, request_seconds=_REQUEST_SECONDS))
+    admin = KafkaAdmin(configuring.kafka_of(bootstrap, request_seconds=_REQUEST_SECONDS))
     with configuring.explained(LogUnavailableError, ValueError):
         return admin, asyncio.run(compare(admin, configuring.namespace_of(namespace, served), served, partitions))
     raise AssertionError("explained() ends the command")

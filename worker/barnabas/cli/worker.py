@@ -12,6 +12,7 @@ from barnabas.cli import configuring, members
 from barnabas.cli.configuring import (
     AppArgument,
     DrainOption,
+    HealthPortOption,
     InstanceOption,
     KafkaOption,
     LogLevelOption,
@@ -40,6 +41,7 @@ def worker(
     ] = None,
     instance_id: InstanceOption = None,
     drain_seconds: DrainOption = None,
+    health_port: HealthPortOption = None,
     log_level: LogLevelOption = "info",
     file: SubscriptionsOption = None,
     apply_topics: Annotated[bool, typer.Option("--apply-topics", hidden=True)] = False,
@@ -54,7 +56,14 @@ def worker(
     configuring.log_to_stderr(log_level)
     app = configuring.app_named(target)
     settings = configuring.settings_of(
-        app, namespace, kafka=kafka, redis=redis, group=group, instance_id=instance_id, drain_seconds=drain_seconds
+        app,
+        namespace,
+        kafka=kafka,
+        redis=redis,
+        group=group,
+        instance_id=instance_id,
+        drain_seconds=drain_seconds,
+        health_port=health_port,
     )
     subscriptions, registry = subscriptions_of(app, file), registry_of_settings()
     if processes > 1:
@@ -64,6 +73,7 @@ def worker(
         f"{', '.join(app.services)} in namespace {settings.namespace}",
         supervised=supervised,
         before=partial(apply_topics_of, app, settings) if apply_topics else None,
+        probes=members.health_of(settings),
     )
     raise typer.Exit(members.run(serving))
 

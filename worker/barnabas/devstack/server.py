@@ -60,6 +60,11 @@ class Server(ABC):
             return None
         return process if process.is_alive() else None
 
+    @property
+    def has_died(self) -> bool:
+        """Whether it ended without being asked to: it does not run, and nobody has stopped it."""
+        return self._pid_file.exists() and self.process is None
+
     def start(self) -> None:
         """Have it running and ready; one that runs is used as it is, unless it does not answer.
 

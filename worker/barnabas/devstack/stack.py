@@ -111,6 +111,17 @@ class Stack:
             self._write(record)
         return self.addresses
 
+    def revive(self) -> list[str]:
+        """Start again, on its port and with its data, what has ended without being asked to; returns the names.
+
+        Raises DevstackError.
+        """
+        with self._locked():
+            dead = [server for server in (self.store, self.broker) if server.has_died]
+            for server in dead:
+                server.start()
+        return [server.name for server in dead]
+
     def leave(self) -> None:
         """Use the stack no more: it ends unless somebody else uses it or it was started detached."""
         atexit.unregister(self.leave)
@@ -151,9 +162,9 @@ class Stack:
         """Keep the remembered ports; a server that does not run and whose port somebody else took gets another."""
         record = self._read()
         if self.broker.process is None:
-            record.kafka, record.controller = _usable(record.kafka), _usable(record.controller)
+            record.kafka, record.controller = usable_port(record.kafka), usable_port(record.controller)
         if self.store.process is None:
-            record.store = _usable(record.store)
+            record.store = usable_port(record.store)
         self._write(record)
         self._broker = self._store = None
 
@@ -202,8 +213,8 @@ def find_or_start(directory: Path | None = None) -> Iterator[Addresses]:
         stack.leave()
 
 
-def _usable(port: int) -> int:
-    """That port, if a server could listen there now, else another."""
+def usable_port(port: int) -> int:
+    """That port of the loopback interface, if a server could listen there now, else another. Raises DevstackError."""
     candidates = [port, *random.sample(PORTS, 50)]
     for candidate in candidates:
         with socket.socket() as probe:

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from barnabas.ingress.access.door import Authentication, Door
 from barnabas.ingress.access.tls import server_context
-from barnabas.log.settings import KafkaSettings
+from barnabas.log.settings import KafkaOptions, KafkaSettings
 from barnabas.runtime.limits import Limits
 from barnabas.store.api_keys import RedisApiKeys
 
@@ -23,9 +23,7 @@ class GatewaySettings(BaseSettings):
     kafka: str = Field(description="bootstrap servers, host:port,...")
     redis: SecretStr = Field(description="URL of the store; may hold a password")
     namespace: str = "barnabas"
-    kafka_options: dict[str, str | int | float | bool] = Field(
-        default_factory=dict, description="passed to librdkafka", repr=False
-    )
+    kafka_options: KafkaOptions
     acknowledge_seconds: float = Field(
         default=30.0, gt=0, description="how long a request waits for Kafka to take its record, before it fails"
     )

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 OptionValue = str | int | float | bool
 
@@ -53,6 +53,22 @@ REFUSED_OPTIONS: Mapping[str, str] = MappingProxyType(
     }
 )
 
+
+def checked_options(options: Mapping[str, OptionValue]) -> Mapping[str, OptionValue]:
+    """The options, if they may be set. Raises ValueError, which names those that may not, and no value."""
+    refused = [f"{name}: {REFUSED_OPTIONS[name]}" for name in options if name in REFUSED_OPTIONS]
+    if refused:
+        raise ValueError("these Kafka options cannot be set: " + "; ".join(refused))
+    return options
+
+
+#: A field of settings that takes options from `BARNABAS_KAFKA_OPTIONS`, a JSON object.
+KafkaOptions = Annotated[
+    dict[str, OptionValue],
+    Field(default_factory=dict, description="passed to librdkafka", repr=False),
+    AfterValidator(checked_options),
+]
+
 _SESSION_TIMEOUT_MS = 6_000  # a killed worker's shards move after this time
 _BATCH_BYTES = 1_000_000
 _PRODUCER_QUEUE = 100_000
@@ -84,10 +100,7 @@ class KafkaSettings(BaseModel):
     @field_validator("options")
     @classmethod
     def _refuse_dangerous(cls, options: Mapping[str, OptionValue]) -> Mapping[str, OptionValue]:
-        refused = [f"{name}: {REFUSED_OPTIONS[name]}" for name in options if name in REFUSED_OPTIONS]
-        if refused:
-            raise ValueError("these Kafka options cannot be set: " + "; ".join(refused))
-        return MappingProxyType(dict(options))
+        return MappingProxyType(dict(checked_options(options)))
 
     def common(self) -> dict[str, OptionValue]:
         """What every client of librdkafka gets; the pass-through options come last in each adapter."""

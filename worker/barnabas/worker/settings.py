@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from barnabas.log.settings import KafkaOptions
 from barnabas.runtime.limits import Limits
 
 
@@ -27,7 +28,7 @@ class Settings(BaseSettings):
     group: str | None = Field(
         default=None, description="consumer group; {namespace}.workers unless set here or for the app"
     )
-    kafka_options: dict[str, str | int | float | bool] = Field(default_factory=dict, description="passed to librdkafka")
+    kafka_options: KafkaOptions
     instance_id: str | None = Field(default=None, description="static member id, for a supervisor or a StatefulSet")
     session_timeout_ms: int = 6_000
     group_protocol: Literal["classic", "consumer"] = "classic"
@@ -36,6 +37,8 @@ class Settings(BaseSettings):
         default=1_000, description="attempts and steps at work at the same time before intake pauses"
     )
     max_bytes: int = Field(default=64 << 20, description="payload bytes in memory before intake pauses")
+    health_port: int | None = Field(default=None, ge=0, le=65_535, description="of probes; none unless set")
+    health_host: str = "127.0.0.1"
     step_threads: int = Field(default=32, description="threads for synchronous ctx.run actions")
 
     def limits(self) -> Limits:

@@ -11,7 +11,7 @@ import logging
 import signal
 import time
 from asyncio.subprocess import Process
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
 log = logging.getLogger("barnabas.supervisor")
@@ -19,6 +19,7 @@ log = logging.getLogger("barnabas.supervisor")
 _SHORT_LIFE_SECONDS: Final = 1.0
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 10.0
+_CHUNK: Final = 65_536
 
 
 class Supervisor:
@@ -27,11 +28,25 @@ class Supervisor:
     Each child's stdin is a pipe that this process holds open: its end tells the child that its supervisor is gone.
     """
 
-    def __init__(self, commands: Sequence[Sequence[str]], environment: Mapping[str, str], cannot_start: int) -> None:
-        """`cannot_start`: the exit code by which a child says that starting it again would not help."""
+    def __init__(
+        self,
+        commands: Sequence[Sequence[str]],
+        environment: Mapping[str, str],
+        cannot_start: int,
+        *,
+        names: Sequence[str] | None = None,
+        on_line: Callable[[str, str], None] | None = None,
+    ) -> None:
+        """`cannot_start`: the exit code by which a child says that starting it again would not help.
+
+        `names` are for people, worker 0, worker 1 and so on unless given. `on_line` gets what children print, by name,
+        line by line; without it they print where this process does.
+        """
         self._commands = commands
         self._environment = dict(environment)
         self._cannot_start = cannot_start
+        self._names = names or [f"worker {index}" for index in range(len(commands))]
+        self._on_line = on_line
         self._running: dict[int, Process] = {}
         self._stopping = asyncio.Event()
         self._refused = False
@@ -71,7 +86,7 @@ class Supervisor:
             short = time.monotonic() - started < _SHORT_LIFE_SECONDS
             pause = min(_LONGEST_PAUSE_SECONDS, max(_FIRST_PAUSE_SECONDS, pause * 2)) if short else 0.0
             log.warning(
-                "worker %d ended with %d, starting it again%s", index, code, f" in {pause:g} s" if pause else ""
+                "%s ended with %d, starting it again%s", self._names[index], code, f" in {pause:g} s" if pause else ""
             )
             await self._pause(pause)
         return abs(code)
@@ -81,12 +96,16 @@ class Supervisor:
             *self._commands[index],
             env=self._environment,
             stdin=asyncio.subprocess.PIPE,
+            stdout=None if self._on_line is None else asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C in a terminal reaches this process alone, which passes it on
         )
         self._running[index] = process
         if self._stopping.is_set():  # asked to stop while the child was being started
             process.terminate()
         try:
+            if self._on_line is not None and process.stdout is not None:
+                async for line in lines_of(process.stdout):
+                    self._on_line(self._names[index], line)
             return await process.wait()
         finally:
             del self._running[index]
@@ -102,3 +121,14 @@ class Supervisor:
         for process in self._running.values():
             if process.returncode is None:
                 process.send_signal(number)
+
+
+async def lines_of(output: asyncio.StreamReader) -> AsyncIterator[str]:
+    """What a child prints, line by line, of any length (a StreamReader's own lines have a limit)."""
+    rest = b""
+    while chunk := await output.read(_CHUNK):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line.decode(errors="replace").rstrip("\r")
+    if rest:
+        yield rest.decode(errors="replace")
