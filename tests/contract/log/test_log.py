@@ -225,6 +225,18 @@ async def test_the_reader_finds_single_records_again(backend: Backend) -> None:
     assert sorted(records) == [50, 2_999]
 
 
+async def test_the_admin_finds_offsets_by_time(backend: Backend) -> None:
+    topic = await backend.topic(partitions=2)
+    await fill(backend, topic, 3, partition=1)
+    records = await backend.reader.read(topic, 1, range(3))
+    places = [(topic, 0), (topic, 1)]
+    last = max(record.timestamp for record in records.values())
+    assert await backend.admin.offsets_at(places, 0) == {(topic, 0): 0, (topic, 1): 0}
+    assert await backend.admin.offsets_at(places, last + 1) == {(topic, 0): 0, (topic, 1): 3}
+    first_of_last = min(offset for offset, record in records.items() if record.timestamp == last)
+    assert await backend.admin.offsets_at([(topic, 1)], last) == {(topic, 1): first_of_last}
+
+
 async def test_the_admin_tells_the_facts_of_topics(backend: Backend) -> None:
     topic = await backend.topic(partitions=3, config={"retention.ms": "1234567"})
     other = await backend.topic()

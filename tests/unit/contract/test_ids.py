@@ -15,6 +15,7 @@ from barnabas.contract.ids import (
     idempotent_id,
     random_id,
     record_id,
+    subscribed_id,
     workflow_id,
 )
 from barnabas.contract.partitioning import partition_hash, partition_of
@@ -161,8 +162,9 @@ def test_kinds_of_derivation_never_meet() -> None:
         idempotent_id("W", "run", "k", "").identity,
         child_id(bytes(24), 0, "W", "run", "k", b"").identity,
         record_id("W", "k", TOPIC_ID, 0, 0).identity,
+        subscribed_id("W", "k", "", 0, TOPIC_ID, 0, 0).identity,
     }
-    assert len(identities) == 4
+    assert len(identities) == 5
 
 
 def test_record_ids_tell_topics_partitions_and_offsets_apart() -> None:
@@ -174,17 +176,32 @@ def test_record_ids_tell_topics_partitions_and_offsets_apart() -> None:
         record_id("S", None, b"short", 0, 0)
 
 
+def test_each_subscription_and_each_round_of_it_has_ids_of_its_own() -> None:
+    ids = {
+        subscribed_id("S", None, name, round, *place)
+        for name in ("a", "b")
+        for round in (0, 1)
+        for place in ((TOPIC_ID, 0, 5), (TOPIC_ID, 0, 6), (TOPIC_ID, 1, 5), (bytes(16), 0, 5))
+    }
+    assert len(ids) == 16
+    assert subscribed_id("S", "k", "a", 0, TOPIC_ID, 2, 7) == subscribed_id("S", "k", "a", 0, TOPIC_ID, 2, 7)
+    with pytest.raises(ValueError, match="16 bytes"):
+        subscribed_id("S", None, "a", 0, b"short", 0, 0)
+
+
 def test_derived_ids_are_the_same_in_every_process_and_version() -> None:
     assert [
         str(idempotent_id("Plane", "depart", "N14228", "order-1")),
         str(workflow_id("Signup", "ann")),
         str(child_id(bytes(range(24)), 3, "Airport", "landed", "JFK", b'{"n": 1}')),
         str(record_id("Greeter", None, TOPIC_ID, 2, 7)),
+        str(subscribed_id("Greeter", None, "orders", 0, TOPIC_ID, 2, 7)),
     ] == [
         "inv_098a1WiVTERzt6fjvN2jVcfboXdb2orXq",
         "inv_1jjZCmhIbQ3oI4bl9ERkWGNaXAmjx3EM1",
         "inv_00XZVOhYIUbQtjr7HE63lvBYAJ0AoXD0e",
         "inv_1bbrhonyYzsJqu5qJsRHZIsvAJ1mJSypY",
+        "inv_1bbrhopUSL7at0OKLUiq6S6tzVUA7RFLd",
     ]
 
 

@@ -66,6 +66,7 @@ class SchemaRegistry:
             with urlopen(request, timeout=self._timeout) as response:
                 found = json.loads(response.read(_LONGEST_ANSWER))
         except HTTPError as error:
+            error.close()
             if error.code == 404:
                 raise SchemaNotUsable(f"the registry has no schema with the id {id_}") from None
             raise RegistryUnavailable(f"{self._url} answered {error.code} for the schema {id_}") from None
