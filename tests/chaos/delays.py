@@ -53,13 +53,13 @@ class Released:
 
 
 class Delays:
-    """A namespace of its own on the session's servers."""
+    """A namespace of its own on the session's servers. `retention_ms`: how long `delays` keeps records."""
 
-    def __init__(self, addresses: Addresses, folder: Path, random: Random) -> None:
+    def __init__(self, addresses: Addresses, folder: Path, random: Random, retention_ms: int = DAY_MS) -> None:
         self.names = TopicNames(f"late-{uuid4().hex[:8]}")
         self.random = random
         self._keys = Keys(self.names.namespace)
-        asyncio.run(self._prepare(addresses))
+        asyncio.run(self._prepare(addresses, retention_ms))
         self.redis = Redis.from_url(addresses.redis)
         self.crew = Crew(
             {
@@ -85,14 +85,13 @@ class Delays:
         places = [TopicPartition(topic, n, 0) for topic, count in topics for n in range(count)]
         self._consumer.assign([*places, TopicPartition(self.names.replies, 0, 0)])
 
-    async def _prepare(self, addresses: Addresses) -> None:
+    async def _prepare(self, addresses: Addresses, retention_ms: int) -> None:
         admin = KafkaAdmin(KafkaSettings(bootstrap=addresses.kafka))
         names = self.names
         time_of_append = {"message.timestamp.type": "LogAppendTime"}
         await admin.create(names.invocations(SERVICE), TARGETS, time_of_append)
         await admin.create(names.signals(SERVICE), TARGETS, time_of_append)
-        # A record of this topic is gone at once, as far as its retention goes: what waits must not need it.
-        await admin.create(names.delays, PARTITIONS, {"retention.ms": "1000", **time_of_append})
+        await admin.create(names.delays, PARTITIONS, {"retention.ms": str(retention_ms), **time_of_append})
         await admin.create(names.replies, 1, {})
         await admin.create(names.dead_letters, 1, {})
         store = RedisStore(addresses.redis, names.namespace)

@@ -62,7 +62,7 @@ def test_messages_are_on_time_while_many_others_wait(delays: Delays, barnabas_st
     assert late[0] >= 0, "early"
     assert percentile(late, 0.99) < max(LATE_MS, 3 * percentile(took, 0.99))
     assert delays.waiting() == PENDING
-    assert max(memory) < 300
+    assert max(memory) < 400
 
 
 @pytest.mark.timeout(300)
@@ -107,8 +107,16 @@ def test_many_due_at_the_same_instant_all_go_in_order(delays: Delays) -> None:
     delays.check_nothing_left()
 
 
-def test_delays_of_any_length_are_kept(delays: Delays) -> None:
+def test_delays_of_any_length_are_kept(barnabas_stack: Addresses, tmp_path: Path) -> None:
     """F34: zero, negative, ten years, and longer than the topic keeps its records (one second, here)."""
+    delays = Delays(barnabas_stack, tmp_path, Random(17), retention_ms=1_000)
+    try:
+        _of_any_length(delays)
+    finally:
+        delays.close()
+
+
+def _of_any_length(delays: Delays) -> None:
     scheduler = delays.start()
     now = [delays.send(0), delays.send(-1), delays.send(-(10**12))]
     years = [delays.send(3_650 * DAY_MS), delays.send(200_000 * DAY_MS)]
