@@ -125,8 +125,13 @@ class Expected:
 
     def _talk(self, op: Any, me: str, sure: bool, whole: bool) -> Any:
         match op:
-            case ["idem" | "submit", how, [service, _, key, program], *_]:
-                return self._common(op[0], how, me, self._shared(service, key, program, sure), program[0])
+            case ["idem" | "submit", how, [service, handler, key, program], *_]:
+                pattern = self._shared(service, key, program, sure)
+                if how == "send":
+                    return None
+                if how == "call":
+                    return self._submitted(me, pattern) if op[0] == "submit" else pattern
+                return OneOf(pattern, UNKNOWN) if program[0] in self.cut or handler == "brief" else pattern
             case ["tell" | "ask" | "saga", target, *undo]:
                 for one in undo:
                     self._to(one, False, False)
@@ -167,13 +172,6 @@ class Expected:
         self.shared.add(token)
         pattern = self._program(service, key, program, certain, token not in self.cut)
         return Same(token, pattern, self.told)
-
-    def _common(self, name: str, how: str, me: str, pattern: Any, token: str) -> Any:
-        if how == "send":
-            return None
-        if name == "submit" and how == "call":
-            return self._submitted(me, pattern)
-        return OneOf(pattern, UNKNOWN) if token in self.cut else pattern
 
     def _submitted(self, name: str, pattern: Any) -> Any:
         return OneOf(Noted(name, pattern, self.submitters), CUT)

@@ -83,6 +83,12 @@ def _cut(world: World, member: Member) -> None:
             tenure.doubt(world.now)
 
 
+def linger(world: World) -> bool:
+    """Time passes: so long that whoever waits to take its shards again does."""
+    world.now += 300
+    return True
+
+
 def close_store(world: World) -> bool:
     """The store does not answer for a while (F17)."""
     if world.store_closed:

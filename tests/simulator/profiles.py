@@ -50,7 +50,10 @@ PROFILES = {
         Profile("groups", {"rebalance": 5, "freeze": 4, "cut_line": 2, "repeat": 1}, rate=0.08, members=3),
         Profile("contest", {"rebalance": 5, "cut_line": 6, "lose_reply": 3}, rate=0.1),
         Profile("lines", LINES | {"rebalance": 1, "crash": 1}, rate=0.1),
-        Profile("outages", {"cut_line": 6, "lose_reply": 2, "close_store": 1}, rate=0.25, mix=Mix({"sleep": 5, "call": 3})),
+        Profile(
+            "outages", {"cut_line": 8, "lose_reply": 4, "linger": 6}, rate=0.4, events=300,
+            mix=Mix({"sleep": 5, "call": 5, "step": 3, "send": 3}, roots=(6, 9)),
+        ),
         Profile("leases", CRASHES | LINES, rate=0.12, kept_leases=2),
         Profile(
             "narrow", CRASHES | LINES | {"repeat": 6}, rate=0.06,

@@ -135,7 +135,11 @@ async def _notice(ctx: Any, me: str, target: Any, delay: int | None) -> Any:
 
 
 async def _heed(ctx: Any, me: str) -> Any:
-    return _seen(me, await _outcome(ctx.signal("note", BYTES)))
+    """The other side of `_notice`, which may be gone: cut short after the store lost that it sent this."""
+    match await select(note=ctx.signal("note", BYTES), nothing=ctx.sleep(timedelta(milliseconds=NAP_MS))):
+        case ["note", raw]:
+            return _seen(me, raw.decode())
+    return None
 
 
 async def _outcome(future: Any) -> Any:
