@@ -19,6 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from barnabas.cli.topic_setup import apply, compare
 from barnabas.contract import codec
@@ -289,8 +290,14 @@ class Stage:
         return await admin.partitions(found.topics)
 
     def close(self) -> None:
-        """End everything that this test started."""
+        """End everything that this test started.
+
+        Its topics go too: a small broker becomes slow with the partitions of dozens of namespaces.
+        """
         self.crew.close()
+        admin = AdminClient({"bootstrap.servers": self.addresses.kafka})
+        for future in admin.delete_topics(list(self.counts)).values():
+            future.result(30)
         self.outside.close()
         self.log.close()
         self.store.close()

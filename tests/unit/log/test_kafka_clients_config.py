@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from confluent_kafka import Consumer
 
-from barnabas.log.kafka_consumer import AssignedConsumer, GroupConsumer, _membership
+from barnabas.log.kafka_consumer import GroupConsumer, _fetching, _membership, _no_membership
 from barnabas.log.settings import KafkaSettings
 from tests.contract.log.backends import ConsumerEars
 
@@ -34,8 +35,9 @@ async def test_a_member_needs_a_group_and_topics() -> None:
         GroupConsumer(KafkaSettings(bootstrap="b:1", group="g"), [], ConsumerEars(), loop)
 
 
-async def test_a_short_poll_interval_holds_for_the_reader_without_a_group_too() -> None:
+def test_a_short_poll_interval_holds_for_the_reader_without_a_group_too() -> None:
     """librdkafka refuses one that is shorter than the session, which is 45 s where nobody sets it."""
-    settings = KafkaSettings(bootstrap="127.0.0.1:1", group="g", options={"max.poll.interval.ms": 7_000})
-    reader = AssignedConsumer(settings, ConsumerEars(), asyncio.get_running_loop())
-    await reader.aclose()
+    settings = KafkaSettings(bootstrap="b:1", group="g", options={"max.poll.interval.ms": 7_000})
+    config = _no_membership(settings)
+    assert config["session.timeout.ms"] == 6_000
+    Consumer({**_fetching(settings), **config}).close()

@@ -117,10 +117,7 @@ class AssignedConsumer(_ThreadedConsumer):
 
     def __init__(self, settings: KafkaSettings, events: ConsumerEvents, loop: asyncio.AbstractEventLoop) -> None:
         # Where ACLs guard group names, the group's own name is one that may be used; nothing joins or commits under it.
-        config = {**_fetching(settings), "group.id": settings.group or _NO_GROUP}
-        if settings.group_protocol == "classic":  # unused, but `max.poll.interval.ms` must not be less than its default
-            config["session.timeout.ms"] = settings.session_timeout_ms
-        super().__init__(settings, config, (), events, loop)
+        super().__init__(settings, {**_fetching(settings), **_no_membership(settings)}, (), events, loop)
 
     def advise(self, offsets: Sequence[Position]) -> None:
         """There is no group to advise."""
@@ -142,6 +139,13 @@ def _fetching(settings: KafkaSettings) -> dict[str, object]:
         "reconnect.backoff.max.ms": 2_000,
         **settings.options,
     }
+
+
+def _no_membership(settings: KafkaSettings) -> dict[str, object]:
+    config: dict[str, object] = {"group.id": settings.group or _NO_GROUP}
+    if settings.group_protocol == "classic":  # unused, but `max.poll.interval.ms` must not be less than its default
+        config["session.timeout.ms"] = settings.session_timeout_ms
+    return config
 
 
 def _membership(settings: KafkaSettings) -> dict[str, object]:
