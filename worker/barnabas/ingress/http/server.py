@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from barnabas.worker.member import NotReady
 _KEEP_ALIVE_SECONDS: Final = 75  # longer than the idle time of usual load balancers
 _BACKLOG: Final = 2048
 _LAST_SECONDS: Final = 5.0  # for answers on their way, after the application has given up what it was doing
+_UPGRADE: Final = re.compile(rb"\r\nupgrade:[^\r\n]*(?=\r\n)", re.IGNORECASE)
+_WITH_BODY: Final = frozenset({b"content-length", b"transfer-encoding"})
 _PHRASES: Final = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
 
 
@@ -113,6 +116,23 @@ class _HeadTooLarge(Exception):
     pass
 
 
+class _BodyWouldBeLost(Exception):
+    pass
+
+
+def _without_upgrade(data: bytes, limit: int) -> bytes:
+    """The same without the wish for another protocol: the parser drops the body of a request that has one.
+
+    Java's client asks for HTTP/2 with its first request, and goes on with HTTP/1.1 where nobody answers to it. One that
+    comes in two pieces is refused later on.
+    """
+    end = data.find(b"\r\n\r\n", 0, limit)
+    head = len(data) if end < 0 else end + 2
+    if _UPGRADE.search(data, 0, min(head, limit)) is None:
+        return data
+    return _UPGRADE.sub(b"", data[:head]) + data[head:]
+
+
 def _protocol(max_header_bytes: int) -> type[HttpToolsProtocol]:
     """A connection whose requests may have so many bytes before the body."""
 
@@ -120,12 +140,17 @@ def _protocol(max_header_bytes: int) -> type[HttpToolsProtocol]:
         _head = 0  # of the request that is being read, as far as it was parsed
         _unparsed = 0  # received for a head that has not ended yet
         _in_head = True
+        _ended = False  # whether a request has, in the piece that is being parsed
         _too_large = False
 
         def data_received(self, data: bytes) -> None:
+            if self._in_head:
+                data = _without_upgrade(data, max_header_bytes)
+            self._ended = False
             super().data_received(data)
-            # The parser keeps a header to itself until it has ended, and would do so for ever.
-            self._unparsed = self._unparsed + len(data) if self._in_head else 0
+            # The parser keeps a header to itself until it has ended, and would do so for ever. Where a request has
+            # ended in this piece, how much of it is the next one's is not known, and is not much.
+            self._unparsed = self._unparsed + len(data) if self._in_head and not self._ended else 0
             if self._unparsed > max_header_bytes and not self._too_large and not self.transport.is_closing():
                 self._too_large = True
                 self.send_400_response("")
@@ -144,6 +169,8 @@ def _protocol(max_header_bytes: int) -> type[HttpToolsProtocol]:
 
         def on_headers_complete(self) -> None:
             self._in_head = False
+            if self.parser.should_upgrade() and any(name in _WITH_BODY for name, _ in self.headers):
+                raise _BodyWouldBeLost
             super().on_headers_complete()
 
         def _count(self, size: int) -> None:
@@ -154,7 +181,7 @@ def _protocol(max_header_bytes: int) -> type[HttpToolsProtocol]:
 
         def on_message_complete(self) -> None:
             super().on_message_complete()
-            self._in_head, self._unparsed = True, 0
+            self._in_head = self._ended = True
 
         def send_400_response(self, msg: str) -> None:
             if self._too_large:
