@@ -129,7 +129,7 @@ def _complaint(place: tuple[int | str, ...], message: str) -> str:
     name = f"BARNABAS_{'_'.join(map(str, place)).upper()}"
     if message == "Field required":
         return f"{name} is not set (barnabas stack up starts servers and prints both)"
-    return f"{name}: {message}"
+    return f"{name}: {message.removeprefix('Value error, ')}"
 
 
 def log_to_stderr(level: str) -> None:

@@ -10,9 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from barnabas.cli import configuring
 from barnabas.devstack.doctor import Finding, Severity, examine
 from barnabas.devstack.errors import ServerUnreachableError
 from barnabas.devstack.stack import DEFAULT_DIRECTORY, Addresses, Stack
+from barnabas.store.wire import check_url
 
 LOSES_DATA = 1
 UNREACHABLE = 2
@@ -31,7 +33,9 @@ def doctor(
     """Look for settings of broker and store that would lose data. Ends with 1 if there are any, 2 without an answer."""
     try:
         addresses = _addresses(kafka, redis)
-        findings = asyncio.run(examine(addresses.kafka, addresses.redis, namespace))
+        check_url(addresses.redis)
+        options = configuring.kafka_of(addresses.kafka).options
+        findings = asyncio.run(examine(addresses.kafka, addresses.redis, namespace, options))
     except (ServerUnreachableError, ValueError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(UNREACHABLE) from error

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from barnabas.cli import configuring
+from barnabas.cli.client_options import client_options
 from barnabas.cli.configuring import KafkaOption, NamespaceOption
 from barnabas.cli.targets import Target, Wish, parse_delay, parse_headers, parse_target
 from barnabas.client.client import Client
@@ -75,7 +76,7 @@ async def _invoke(
     send: bool,
     seconds: float | None,
 ) -> bytes:
-    async with Client(bootstrap, namespace) as client:
+    async with Client(bootstrap, namespace, **client_options(configuring.kafka_of(bootstrap).options)) as client:
         if send:
             sent = await client.generic_send(
                 place.service,

@@ -117,8 +117,8 @@ def _compared(
 ) -> tuple[KafkaAdmin, Comparison]:
     served = configuring.app_named(target)
     bootstrap = configuring.bootstrap_of(kafka)
-    admin = KafkaAdmin(configuring.kafka_of(bootstrap, request_seconds=_REQUEST_SECONDS))
     with configuring.explained(LogUnavailableError, ValueError):
+        admin = KafkaAdmin(configuring.kafka_of(bootstrap, request_seconds=_REQUEST_SECONDS))
         return admin, asyncio.run(compare(admin, configuring.namespace_of(namespace, served), served, partitions))
     raise AssertionError("explained() ends the command")
 

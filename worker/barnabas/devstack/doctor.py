@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from urllib.parse import urlsplit
 
 from barnabas.contract.topics import TopicNames
 from barnabas.devstack.errors import ServerUnreachableError
-from barnabas.devstack.probe import BrokerFacts, TopicFacts, broker_facts
+from barnabas.devstack.probe import NO_OPTIONS, BrokerFacts, TopicFacts, broker_facts
+from barnabas.log.settings import OptionValue
+from barnabas.store.address import is_encrypted, shown
 from barnabas.store.port import Service, StoreUnavailable
 from barnabas.store.redis import RedisStore
 
@@ -37,15 +40,19 @@ class Finding:
     change: str = ""  # what to do; empty where all is well
 
 
-async def examine(kafka: str, redis: str, namespace: str) -> list[Finding]:
+async def examine(
+    kafka: str, redis: str, namespace: str, options: Mapping[str, OptionValue] = NO_OPTIONS
+) -> list[Finding]:
     """Every finding about the servers at these addresses and the topics of `namespace`, the worst first.
 
-    Raises ServerUnreachableError where one of them does not answer, ValueError for a namespace that cannot be one.
+    `options` are librdkafka's. Raises ServerUnreachableError where one of them does not answer, ValueError for a
+    namespace that cannot be one.
     """
     names = TopicNames(namespace)
     settings, services = await _ask_store(redis, namespace)
-    facts = broker_facts(kafka, f"{namespace}.")
+    facts = broker_facts(kafka, f"{namespace}.", options=options)
     findings = [
+        *check_connections(kafka, redis, options),
         *check_store(settings),
         *check_brokers(facts),
         *check_namespace(namespace, facts),
@@ -61,9 +68,32 @@ async def _ask_store(redis: str, namespace: str) -> tuple[dict[str, str], dict[s
     try:
         return await store.settings(), await store.services()
     except StoreUnavailable as error:
-        raise ServerUnreachableError(f"The store at {redis} does not answer: {error}") from error
+        raise ServerUnreachableError(f"The store at {shown(redis)} does not answer: {error}") from error
     finally:
         await store.aclose()
+
+
+def check_connections(kafka: str, redis: str, options: Mapping[str, OptionValue]) -> Iterator[Finding]:
+    """Whether others on the way could read, or say who they like to be. Names no option's value but the protocol."""
+    protocol = str(options.get("security.protocol", "plaintext")).lower()
+    if not _stays_here(kafka):
+        if protocol in ("plaintext", "sasl_plaintext"):
+            change = 'BARNABAS_KAFKA_OPTIONS={"security.protocol": "SASL_SSL", ...}: payloads and passwords can be read'
+            yield Finding(Severity.RISK, "connection to Kafka", protocol, change)
+        else:
+            yield Finding(Severity.OK, "connection to Kafka", protocol)
+    if not _stays_here(urlsplit(redis).netloc.rpartition("@")[2]):
+        if is_encrypted(redis):
+            yield Finding(Severity.OK, "connection to the store", "encrypted")
+        else:
+            change = "rediss:// in BARNABAS_REDIS: payloads, states and the password can be read on the way"
+            yield Finding(Severity.RISK, "connection to the store", "not encrypted", change)
+
+
+def _stays_here(addresses: str) -> bool:
+    """Whether all these addresses, host:port with commas between, are this machine's own."""
+    hosts = [address.strip().rpartition(":")[0] or address for address in addresses.split(",")]
+    return all(host.strip("[]") in ("localhost", "::1", "") or host.startswith("127.") for host in hosts)
 
 
 def check_store(settings: Mapping[str, str]) -> Iterator[Finding]:

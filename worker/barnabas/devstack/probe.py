@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from barnabas.devstack.errors import ServerUnreachableError
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 READY_TOPIC = "__barnabas_ready"
 ANSWER_SECONDS = 10.0
+NO_OPTIONS: Mapping[str, str | int | float | bool] = MappingProxyType({})
 
 
 def accepts_connections(port: int) -> bool:
@@ -79,15 +82,28 @@ class BrokerFacts:
     topics: dict[str, TopicFacts]  # only those of the prefix that was asked for
 
 
-def broker_facts(address: str, prefix: str, seconds: float = ANSWER_SECONDS) -> BrokerFacts:
+def broker_facts(
+    address: str,
+    prefix: str,
+    seconds: float = ANSWER_SECONDS,
+    options: Mapping[str, str | int | float | bool] = NO_OPTIONS,
+) -> BrokerFacts:
     """What the cluster at that address says of itself and of the topics whose names start with `prefix`.
+
+    `options` are librdkafka's, for clusters that take TLS or SASL.
 
     Raises ServerUnreachableError where it does not answer in time, or refuses to describe itself.
     """
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined]  # re-exported without saying so
 
-    client = _admin(address)
+    from barnabas.log.kafka_complaints import without_value
+
+    try:
+        client = _admin(address, options)
+    except KafkaException as error:
+        what = without_value(error)
+        raise ServerUnreachableError(f"The broker cannot be reached with these Kafka options: {what}") from None
     try:
         metadata = client.list_topics(timeout=seconds)
         names = sorted(name for name in metadata.topics if name.startswith(prefix))
@@ -111,11 +127,11 @@ def broker_facts(address: str, prefix: str, seconds: float = ANSWER_SECONDS) -> 
     return BrokerFacts(len(metadata.brokers), settings[broker], described)
 
 
-def _admin(address: str) -> AdminClient:
+def _admin(address: str, options: Mapping[str, str | int | float | bool] = NO_OPTIONS) -> AdminClient:
     """An admin client that keeps quiet while a broker is not there yet."""
     from confluent_kafka.admin import AdminClient
 
-    return AdminClient({"bootstrap.servers": address, "log_level": 0, "reconnect.backoff.ms": 50})
+    return AdminClient({"bootstrap.servers": address, "log_level": 0, "reconnect.backoff.ms": 50, **options})
 
 
 def _make_ready_topic(address: str, seconds: float) -> bool:

@@ -12,6 +12,7 @@ from barnabas.ingress.access.door import Authentication, Door
 from barnabas.ingress.access.tls import server_context
 from barnabas.log.settings import KafkaOptions, KafkaSettings
 from barnabas.runtime.limits import Limits
+from barnabas.store.address import StoreUrl
 from barnabas.store.api_keys import RedisApiKeys
 
 
@@ -21,7 +22,7 @@ class GatewaySettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="BARNABAS_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     kafka: str = Field(description="bootstrap servers, host:port,...")
-    redis: SecretStr = Field(description="URL of the store; may hold a password")
+    redis: StoreUrl
     namespace: str = "barnabas"
     kafka_options: KafkaOptions
     acknowledge_seconds: float = Field(

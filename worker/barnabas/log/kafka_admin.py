@@ -23,6 +23,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
     TopicDescription,
 )
 
+from barnabas.log.kafka_complaints import without_value
 from barnabas.log.port import LogUnavailableError
 from barnabas.log.settings import KafkaSettings
 
@@ -56,11 +57,17 @@ T = TypeVar("T")
 
 
 class KafkaAdmin:
-    """Implements the port `Admin`. Raises `LogUnavailableError` when the brokers do not answer in `request_seconds`."""
+    """Implements the port `Admin`. Raises `LogUnavailableError` when the brokers do not answer in `request_seconds`.
+
+    Made before any other client of a process: also raises it for options that librdkafka does not take.
+    """
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._seconds = settings.request_seconds
-        self._driver = AdminClient({**settings.common(), "log_level": 2, **settings.options})
+        try:
+            self._driver = AdminClient({**settings.common(), "log_level": 2, **settings.options})
+        except KafkaException as error:
+            raise LogUnavailableError(f"Kafka cannot be reached with these options: {without_value(error)}") from None
 
     async def partitions(self, topics: Sequence[str]) -> dict[str, int]:
         found = await asyncio.to_thread(self._describe, topics)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 logger = logging.getLogger("barnabas.log")
 library_logger = logger.getChild("librdkafka")
@@ -50,3 +51,8 @@ class Complaints:
 def is_fatal(error: KafkaError) -> bool:
     """The instance of librdkafka is of no use any more. Some errors tell so by their code, others by the flag."""
     return error.fatal() or error.code() == KafkaError._FATAL
+
+
+def without_value(error: KafkaException) -> str:
+    """What librdkafka says of an option, without the option's value, which may be a secret in the wrong place."""
+    return re.sub(r'Invalid value ".*" for', "Invalid value for", str(error.args[0].str()), flags=re.DOTALL)

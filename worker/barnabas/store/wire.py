@@ -188,8 +188,23 @@ def _is_noscript(reply: object) -> bool:
     return isinstance(reply, CommandRefused) and reply.code == "NOSCRIPT"
 
 
+def check_url(url: str) -> None:
+    """Raises ValueError for a URL that is none. The message says what one looks like, and nothing that is in it."""
+    _connection(url, 1)
+
+
 def _connection(url: str, timeout_seconds: float) -> AbstractConnection:
     """A connection that is not made yet. Raises ValueError for a URL that is none."""
+    try:
+        return _made(url, timeout_seconds)
+    except (ValueError, TypeError):  # their messages quote what they do not understand, which may be the password
+        raise ValueError(
+            "this is no URL of a store: write redis://[user:password@]host:port/db, or rediss://... for TLS with "
+            "options such as ?ssl_ca_certs=FILE; what is special in a password is percent-encoded"
+        ) from None
+
+
+def _made(url: str, timeout_seconds: float) -> AbstractConnection:
     options: dict[str, Any] = dict(parse_url(url))
     make = options.pop("connection_class", Connection)
     options |= {

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from barnabas.log.settings import KafkaOptions
 from barnabas.runtime.limits import Limits
+from barnabas.store.address import StoreUrl
 
 
 class Settings(BaseSettings):
@@ -23,7 +24,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="BARNABAS_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     kafka: str = Field(description="bootstrap servers, host:port,...")
-    redis: SecretStr = Field(description="URL of the store; may hold a password")
+    redis: StoreUrl
     namespace: str = "barnabas"
     group: str | None = Field(
         default=None, description="consumer group; {namespace}.workers unless set here or for the app"
