@@ -104,7 +104,7 @@ class Expected:
         match op:
             case ["call", target]:
                 return self._to(target, sure, whole)
-            case ["two", first, second]:
+            case ["two" | "gather" | "each", first, second]:
                 return [self._to(first, sure, whole), self._to(second, sure, whole)]
             case ["send" | "later", target, *_]:
                 self._to(target, sure, True)

@@ -16,7 +16,7 @@ PROGRAMS = {
 
 TALK = PROGRAMS | {
     "idem": 4, "submit": 3, "tell": 1, "ask": 1, "awake": 5, "reveal": 2, "signal": 3, "attach": 4, "cancel": 5,
-    "recall": 3, "race": 3, "saga": 3,
+    "recall": 3, "race": 3, "saga": 3, "gather": 2, "each": 2,
 }  # fmt: skip
 ENDS = {"cancel": 6, "recall": 4, "attach": 3, "awake": 3, "signal": 2, "call": 1, "send": 2}
 LATER = TALK | {"later": 8, "attach": 8, "cancel": 10, "notice": 5}

@@ -198,8 +198,8 @@ class _Maker:
             return _simple(random, name)
         if depth >= mix.depth:
             return None
-        if name == "two":
-            return ["two", self._target(token, level, depth), self._target(token + "b", level, depth)]
+        if name in ("two", "gather", "each"):
+            return [name, self._target(token, level, depth), self._target(token + "b", level, depth)]
         if name in ("send", "later"):
             delay = [random.choice(_DELAYS)] if name == "later" else []
             return [name, self._target(token, -1, depth), *delay]
@@ -287,7 +287,7 @@ def may_be_cut(roots: list[Root]) -> set[str]:
 
 def _cut(program: Any, cut: bool, found: set[str]) -> None:
     for op in program[1]:
-        waits = op[0] in ("call", "two", "tell", "ask", "saga") or "call" in op[1:2]
+        waits = op[0] in ("call", "two", "gather", "each", "tell", "ask", "saga") or "call" in op[1:2]
         for target in _targets(op):
             below = op[0] in ("cancel", "recall", "race") or (cut and waits)
             if below and op[0] in ("idem", "submit"):

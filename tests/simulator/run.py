@@ -74,6 +74,16 @@ class Tally:
     faults: Counter[str] = field(default_factory=Counter)
     failure: Failure | None = None
 
+    def __add__(self, other: Tally) -> Tally:
+        """Both together."""
+        return Tally(
+            self.runs + other.runs,
+            self.events + other.events,
+            self.seconds + other.seconds,
+            self.faults + other.faults,
+            self.failure or other.failure,
+        )
+
     def line(self) -> str:
         rate = self.runs / self.seconds if self.seconds else 0.0
         faults = ", ".join(f"{name} {count}" for name, count in sorted(self.faults.items()))

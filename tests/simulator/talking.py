@@ -7,7 +7,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from barnabas import TerminalError, select
+from barnabas import TerminalError, as_completed, gather, select
 from tests.simulator.faces import Violation
 from tests.simulator.programs import NAP_MS, filled, pack, unpack
 from tests.simulator.workload import BYTES, OPS, answered, issue, scene
@@ -187,6 +187,24 @@ async def _recall(ctx: Any, me: str, target: Any, wait: int, firm: bool) -> Any:
     return await answered(future, target[3][0])
 
 
+async def _gather(ctx: Any, me: str, first: Any, second: Any) -> Any:
+    """Two calls, and what came of both once both have come to something."""
+    futures = [issue(ctx, *first), issue(ctx, *second)]
+    await gather(*futures)
+    return [await answered(future, target[3][0]) for future, target in zip(futures, (first, second), strict=True)]
+
+
+async def _each(ctx: Any, me: str, first: Any, second: Any) -> Any:
+    """Two calls, one after the other as they come to something; each is followed by a step."""
+    futures = {first[3][0]: issue(ctx, *first), second[3][0]: issue(ctx, *second)}
+    told = {}
+    async for future in as_completed(*futures.values()):
+        token = next(token for token, one in futures.items() if one is future)
+        told[token] = await answered(future, token)
+        await ctx.run(token, lambda: b"", serde=BYTES)
+    return [told[token] for token in futures]
+
+
 async def _race(ctx: Any, me: str, target: Any, ms: int, firm: bool) -> Any:
     """A call with a time limit."""
     future = issue(ctx, *target)
@@ -214,8 +232,8 @@ async def _saga(ctx: Any, me: str, target: Any, undo: Any) -> Any:
 
 
 OPS.update(
-    ask=_visit, attach=_attach, awake=_awake, cancel=_cancel, fulfil=_fulfil, heed=_heed, idem=_idem, later=_later,
-    nap=_nap, notice=_notice, promise=_promise, race=_race, recall=_recall, resolve=_resolve, reveal=_reveal,
-    saga=_saga, signal=_signal, submit=_submit, tell=_visit,
+    ask=_visit, attach=_attach, awake=_awake, cancel=_cancel, each=_each, fulfil=_fulfil, gather=_gather, heed=_heed,
+    idem=_idem, later=_later, nap=_nap, notice=_notice, promise=_promise, race=_race, recall=_recall, resolve=_resolve,
+    reveal=_reveal, saga=_saga, signal=_signal, submit=_submit, tell=_visit,
 )  # fmt: skip
 OPS["raise"] = _raise
