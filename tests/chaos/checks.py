@@ -75,6 +75,10 @@ class StoreView:
         """How many fields a hash has."""
         return self.redis.hlen(self._keys.prefix(shard) + suffix)
 
+    def headers(self, shard: Shard) -> dict[bytes, bytes]:
+        """All invocations that are not over."""
+        return self._hash(shard, keys.LIVE)
+
     def journal(self, shard: Shard, id_: bytes) -> list[j.Entry]:
         """What an invocation has done, as the store has it."""
         entries = cast("list[bytes]", self.redis.lrange(self._keys.prefix(shard) + keys.journal(id_), 0, -1))

@@ -72,6 +72,11 @@ class WorkerProcess:
         """Whether it has frozen at its failpoint."""
         return os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
 
+    def megabytes(self) -> float:
+        """Its resident memory; needs /proc."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+
     def is_running(self) -> bool:
         """Whether it has not ended."""
         return self._process.poll() is None

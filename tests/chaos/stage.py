@@ -153,6 +153,13 @@ class Stage:
         live = self.live(id_)
         return "" if live is None else live.status
 
+    def count_live(self, service: str, status: str | None = None) -> int:
+        """How many invocations of a service are not over, as the store has it; of this status alone, if it is given."""
+        if status is None:
+            return sum(self.store.length(shard, keys.LIVE) for shard in self.shards(service))
+        headers = [self.store.headers(shard) for shard in self.shards(service)]
+        return sum(unpack_live(id_, service, raw).status == status for some in headers for id_, raw in some.items())
+
     def waiters(self, id_: InvocationId) -> int:
         """How many want its outcome, as the store has it."""
         live = self.live(id_)

@@ -11,12 +11,6 @@ from barnabas.store.port import Shard
 from tests.chaos.stage import Stage
 
 
-def resident_megabytes(pid: int) -> float:
-    """Memory of a process."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
-
-
 @pytest.mark.scenario("F62")
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads a process's memory from /proc")
 def test_a_slow_key_that_calls_into_its_own_partition_gets_through_its_backlog(stage: Stage) -> None:
@@ -39,10 +33,10 @@ def test_a_slow_key_that_calls_into_its_own_partition_gets_through_its_backlog(s
         if n == count // 2:
             stage.outside.flush()
             stage.wait_for(lambda: stage.all_taken_in(shard), "half of it is taken in", 300)
-            half = resident_megabytes(worker.pid)
+            half = worker.megabytes()
     stage.wait_for(lambda: stage.all_taken_in(shard), "all of it is taken in", 300)
     assert stage.answers(asked, 120) == list(range(1, through + 1))
-    whole = resident_megabytes(worker.pid)
+    whole = worker.megabytes()
     spilled = stage.store.length(shard, keys.SPILL)
     live = stage.store.length(shard, keys.LIVE)
     stage.say(f"with half of {count} waiting {half:.0f} MB, with all {whole:.0f} MB; {live} live, {spilled} spilled")
