@@ -58,6 +58,7 @@ class Delays:
     def __init__(self, addresses: Addresses, folder: Path, random: Random, retention_ms: int = DAY_MS) -> None:
         self.names = TopicNames(f"late-{uuid4().hex[:8]}")
         self.random = random
+        self.addresses = addresses
         self._keys = Keys(self.names.namespace)
         asyncio.run(self._prepare(addresses, retention_ms))
         self.redis = Redis.from_url(addresses.redis)

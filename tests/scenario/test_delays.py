@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -13,10 +14,11 @@ from random import Random
 import pytest
 
 from barnabas.contract.records import ReplyTo, SignalKind
+from barnabas.devstack.process import wait_until
 from barnabas.devstack.stack import Addresses
 from tests.chaos.delays import DAY_MS, Bare, Delays, now_ms, percentile
 from tests.scenario.bells_app import collected, ring
-from tests.scenario.installation import installation
+from tests.scenario.installation import ROOT, Installation, installation
 
 #: `make chaos` runs the long form.
 FULL = os.environ.get("BARNABAS_CHAOS") == "full"
@@ -176,3 +178,18 @@ def test_a_scheduler_without_its_topic_says_what_to_do(delays: Delays) -> None:
 def resident_mb(pid: int) -> int:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGESIZE") >> 20
+
+
+def test_several_under_a_supervisor_drain_together(delays: Delays) -> None:
+    """One that dies comes back under its static id; SIGTERM ends all of them with 0."""
+    place = Installation(delays.addresses, ROOT)
+    place.environment["BARNABAS_NAMESPACE"] = delays.names.namespace
+    with place.process("scheduler", "--processes", "2") as supervisor:
+        assert wait_until(lambda: len(delays.owners()) == 2 and "" not in delays.owners(), 30), delays.owners()
+        victim = min(map(int, delays.owners()))
+        os.kill(victim, signal.SIGKILL)
+        ids = [delays.send(100) for _ in range(50)]
+        delays.flush()
+        delays.wait_released(*ids)
+        delays.check_once(ids)
+    assert supervisor.returncode == 0
