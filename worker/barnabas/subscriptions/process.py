@@ -164,7 +164,9 @@ class SubscriptionProcess(Member):
     def on_out_of_range(self, topic: str, partition: int, offset: int, low: int, high: int) -> None:
         """A jump would hide a loss: the shard stops here until a person decides (R17)."""
         lost = (
-            f"{offset} to {low - 1} were removed before they were read" if offset < low else f"the log ends at {high}"
+            f"{offset} to {low - 1} were removed before they were read"
+            if offset < low
+            else f"the log ends at {high}, so the topic was deleted and made again, or its end was lost"
         )
         why = f"subscription {self._subscription.name}: offset {offset} is not in {topic}[{partition}]; {lost}"
         tenure = self.driver.tenures.get(self._shard(topic, partition))
