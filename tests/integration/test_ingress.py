@@ -281,6 +281,11 @@ def test_attempts_used_up(http: httpx.Client) -> None:
     failed(http.get("/Greeter/broken"), 500, "the printer is on fire", "invocation")
 
 
+def test_journal_mismatch(http: httpx.Client) -> None:
+    """journal mismatch, attempts used up: 570."""
+    failed(http.get("/Greeter/fickle"), 570, "", "invocation")
+
+
 def test_unreadable_json(http: httpx.Client) -> None:
     """unreadable JSON: Barnabas: 400 with the same words first."""
     answer = http.post("/Greeter/greet", content=b"{nojson", headers={"content-type": "application/json"})
@@ -601,9 +606,8 @@ def test_malformed_awakeable(http: httpx.Client, id_: str) -> None:
 
 
 def test_awakeable_of_nobody(http: httpx.Client) -> None:
-    failed(
-        http.post(f"/restate/a/{awakeable_id(random_id('Nobody', None), 3)}/resolve", json=1), 404, "Nobody" and "no"
-    )
+    answer = http.post(f"/restate/a/{awakeable_id(random_id('Nobody', None), 3)}/resolve", json=1)
+    failed(answer, 404, "no registered service")
     answer = http.post(f"/restate/a/{awakeable_id(random_id('Greeter', None), 3)}/resolve", json=1)
     assert answer.status_code == 202
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 from typing import Final
 
 from barnabas.contract.records import Failure
-from barnabas.sdk.errors import RetryableError, TerminalError
+from barnabas.sdk.errors import NonDeterminismError, RetryableError, TerminalError
 
 #: Characters of a message, of all metadata together, of a name, and of what addresses a message (key, idempotency key,
 #: headers). More would not fit into a record beside everything else.
 MAX_CHARACTERS: Final = 32_000
 #: The status of a failure whose own is no HTTP status.
 _UNKNOWN_STATUS: Final = 500
+#: The status of one whose handler did something else than its journal holds, to the end; as in Restate.
+_JOURNAL_MISMATCH: Final = 570
 
 
 def failure_of(error: TerminalError) -> Failure:
@@ -28,6 +30,11 @@ def failure_of(error: TerminalError) -> Failure:
     if sum(len(name) + len(value) for name, value in metadata.items()) > MAX_CHARACTERS:
         metadata = {}
     return Failure(int(code), _clean(str(error.message)), metadata)
+
+
+def status_given_up(error: BaseException) -> int:
+    """The status of an invocation whose attempts are used up, by the error of the last one."""
+    return _JOURNAL_MISMATCH if isinstance(error, NonDeterminismError) else _UNKNOWN_STATUS
 
 
 def too_long(what: str, characters: int) -> TerminalError:

@@ -23,7 +23,7 @@ from barnabas.runtime.attempt import Attempt, Finished, Outcome, Replaced
 from barnabas.runtime.context import InvocationContext
 from barnabas.runtime.directory import Directory
 from barnabas.runtime.ending import Ending
-from barnabas.runtime.failures import failure_text
+from barnabas.runtime.failures import failure_text, status_given_up
 from barnabas.runtime.hosting import Hosting
 from barnabas.runtime.kept import Kept, KeptOutcome, retention_ms
 from barnabas.runtime.lanes import Lane, Lanes
@@ -432,7 +432,7 @@ class ShardEngine(Hosting):
             exc_info=None if handler is None else error,
         )  # fmt: skip
         if decision.kill:
-            self.finish(live, None, Failure(500, live.last_failure))
+            self.finish(live, None, Failure(status_given_up(error), live.last_failure))
         elif decision.delay_ms is None:
             self.pause(live)
         else:
