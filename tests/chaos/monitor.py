@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import NamedTuple
 from urllib.parse import urlparse
 
@@ -31,6 +31,7 @@ class CommitWatch:
         self.commits: defaultdict[str, list[CommitSeen]] = defaultdict(list)
         self.takes: defaultdict[str, list[bytes]] = defaultdict(list)  # leases, in order
         self.calls: defaultdict[str, list[bytes]] = defaultdict(list)  # leases of commits that were asked for
+        self.commands: Counter[str] = Counter()  # by verb, those of clients
         self._caller: dict[str, bytes] = {}
         self._prefix = b'"{' + namespace.encode() + b"/"
         where = urlparse(url)
@@ -49,6 +50,8 @@ class CommitWatch:
     def _line(self, line: bytes, *, from_script: bool) -> None:
         words = [match[1] for match in _WORD.finditer(line)]
         verb = words[0].upper()
+        if not from_script:
+            self.commands[verb.decode()] += 1
         if not from_script and verb in (b"EVALSHA", b"EVAL"):
             if len(words) == 8:  # commit: script, 1, meta, lease, number, prefix, ops
                 shard = _shard(words[3])

@@ -528,6 +528,17 @@ async def sometime(ctx: Context, name: str) -> str:
     return name
 
 
+@once.handler()
+async def steps(ctx: ObjectContext, what: list[Any]) -> int:
+    """So many steps in a row; with a write before each, if the second value says so."""
+    count, writes = what
+    for n in range(count):
+        if writes:
+            ctx.set("at", n)
+        await ctx.run_typed("step", abs, RunOptions(type_hint=int), -n)
+    return count
+
+
 # -- everything together, for kills
 
 
