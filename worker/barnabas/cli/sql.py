@@ -17,6 +17,9 @@ from barnabas.introspection.tables import TABLES
 from barnabas.store.looking import Looks
 from barnabas.store.port import Store
 
+#: Characters that a column needs.
+_NARROWEST = 14
+
 
 def sql(
     query: Annotated[str | None, typer.Argument(metavar="[QUERY]", help="One SELECT; - reads it from stdin.")] = None,
@@ -49,12 +52,28 @@ def sql(
 
 
 def _print_rows(answer: Answer) -> None:
+    console = Console()
+    if len(answer.columns) * _NARROWEST > console.width:
+        _print_one_by_one(console, answer)
+        return
     table = Table()
     for column in answer.columns:
         table.add_column(escape(column), overflow="fold")
     for row in answer.rows:
         table.add_row(*(_cell(value) for value in row))
-    Console().print(table)
+    console.print(table)
+
+
+def _print_one_by_one(console: Console, answer: Answer) -> None:
+    """A line for each value, where a line for each row would be too long to be read."""
+    for number, row in enumerate(answer.rows, 1):
+        console.print(f"[bold]row {number}[/]")
+        table = Table(show_header=False, box=None)
+        table.add_column(style="dim")
+        table.add_column(overflow="fold")
+        for column, value in zip(answer.columns, row, strict=True):
+            table.add_row(escape(column), _cell(value))
+        console.print(table)
 
 
 def _cell(value: Any) -> str:

@@ -115,7 +115,7 @@ class _Bounded:
         message = await self._receive()
         self._read += len(message.get("body", b""))
         if self._read > self._most:
-            raise AdminError(413, _too_large(self._most))
+            raise HTTPException(413, _too_large(self._most))  # any other error is a 400 to FastAPI
         return message
 
 

@@ -6,7 +6,7 @@ known), a raw record is two. Called by the admin API and the command line.
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from barnabas.contract import raw
 from barnabas.contract.codec import (
@@ -49,7 +49,7 @@ async def requeue(gateway: Door, found: Found) -> OutRecord:
     partitions = (await gateway.admin.partitions([letter.topic])).get(letter.topic)
     if partitions is None or not 0 <= letter.partition < partitions:
         raise NotRequeued(f"{found.name} came from {letter.topic}[{letter.partition}], which does not exist any more")
-    headers = [(name, value) for name, value in letter.headers if value is not None]
+    headers = cast(list[tuple[str, bytes]], letter.headers)  # one without a value is what Kafka can do, and we do not
     value = _without_label(gateway.names, letter) if letter.reason == _STALE else letter.value
     record = OutRecord(letter.topic, letter.partition, letter.key, value, headers or None)
     await gateway.produce(record)

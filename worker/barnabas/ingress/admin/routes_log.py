@@ -93,7 +93,7 @@ async def requeue_dead_letter(partition: PartitionPath, offset: OffsetPath, admi
     return RequeuedBody(topic=record.topic, partition=record.partition)
 
 
-@router.post("/query", tags=["sql"], responses=errors(501))
+@router.post("/query", tags=["sql"], responses=errors(501), response_model_exclude_defaults=True)
 async def query(body: QueryBody, admin: AdminPart) -> RowsBody:
     """Answer SQL over the store's tables: sys_invocation, sys_journal, sys_inbox, state, ..."""
     settings = admin.settings
