@@ -281,9 +281,10 @@ async def test_places_to_begin(place: Place) -> None:
     def complete(entries: list[Any]) -> bool:
         return len(entries) >= sum(map(len, wanted.values()))
 
-    with place.worker():
+    with place.worker() as worker:
         place.put(topic, 4)
         await place.until(lambda entries: contents(entries).count(4) == 3, "k")
+    assert worker.returncode == 0, "drained"
     with place.worker():  # the places are kept: nothing begins anew
         place.put(topic, 5)
         found = contents(await place.until(complete, "k"))

@@ -79,15 +79,19 @@ class SubscriptionIntake:
         payload, content = b"", None
         if record.value is not None:
             payload, content = self._source.format.read(record.value)
-        if len(payload) > self._value_bytes:
-            detail = f"the payload has {len(payload)} bytes, more than {self._value_bytes}"
-            raise PoisonRecord(TOO_LARGE, detail)
         service = self._engine.directory.services[subscription.service]
         key = None
         if service.kind != "service":
             key = key_of(subscription.key, self._seen(record, content))
+        self._check_size(len(payload), 0 if key is None else len(key.encode()))
         id_ = self._id(record, key, is_run=service.handlers[subscription.handler] == "workflow")
         return Invocation(id_, subscription.service, subscription.handler, key, payload, self._headers(record))
+
+    def _check_size(self, payload: int, key: int) -> None:
+        """What would not fit into a record would end the producer's session. Raises PoisonRecord."""
+        if payload + 2 * key > self._value_bytes:  # the key lies in the record twice
+            detail = f"the payload has {payload} bytes and the key {key}, more than {self._value_bytes} together"
+            raise PoisonRecord(TOO_LARGE, detail)
 
     def _id(self, record: Record, key: str | None, *, is_run: bool) -> InvocationId:
         subscription, source = self._subscription, self._source
