@@ -21,6 +21,7 @@ from barnabas.cli.configuring import AppArgument, NamespaceOption
 from barnabas.cli.dev_processes import Plan, Processes
 from barnabas.cli.ingress import ingress_command
 from barnabas.cli.scheduler import scheduler_command
+from barnabas.cli.subscriptions import SubscriptionsOption, subscriptions_of
 from barnabas.cli.topic_setup import WrongPartitions
 from barnabas.cli.worker import apply_topics_of, worker_command
 from barnabas.devstack.errors import DevstackError
@@ -53,6 +54,7 @@ def dev(
     ] = DEFAULT_DIRECTORY,
     no_reload: Annotated[bool, typer.Option("--no-reload", help="Do not watch the code.")] = False,
     namespace: NamespaceOption = None,
+    file: SubscriptionsOption = None,
     log_level: Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Run an app with all that it needs: broker and store (or those of BARNABAS_KAFKA and BARNABAS_REDIS), topics,
@@ -64,6 +66,7 @@ def dev(
     configuring.log_to_stderr(log_level)
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     app = configuring.app_named(target)
+    subscriptions_of(app, file)  # what the worker would refuse is refused before servers start
     signal.signal(signal.SIGTERM, _leave)  # also while the servers start
     try:
         doors = _doors(ingress_port, admin_port, log_level)
@@ -74,7 +77,7 @@ def dev(
             _introduce(app, target, addresses, settings.namespace)
             asyncio.run(apply_topics_of(app, settings))
             plan = Plan(
-                [*worker_command(target, log_level), "--apply-topics", "--instance-id", _INSTANCE],
+                [*worker_command(target, log_level, file), "--apply-topics", "--instance-id", _INSTANCE],
                 {"scheduler": [*scheduler_command(log_level), "--instance-id", _INSTANCE], **doors},
                 _environment(settings),
                 reload=not no_reload and _can_reload(),
@@ -177,5 +180,5 @@ def _exports(addresses: Addresses) -> list[str]:
 
 
 def _tell(ready: dict[str, str]) -> None:
-    doors = ", ".join(f"{name} {ready[name].split()[0]}" for name in ("ingress", "admin") if name in ready)
+    doors = " and ".join(f"{name} {ready[name].split()[0]}" for name in ("ingress", "admin") if name in ready)
     typer.echo(f"{members.READY}: {doors} (Ctrl-C ends everything)")
