@@ -105,6 +105,13 @@ async def linger(ctx: Context, ms: int) -> str:
 
 
 @talk.handler()
+async def later(ctx: Context, ms: int) -> str:
+    """The answer of a message that is delayed."""
+    sent = ctx.service_send(echo, "late", send_delay=timedelta(milliseconds=ms))
+    return await ctx.attach_invocation(await sent.invocation_id(), type_hint=str)
+
+
+@talk.handler()
 async def wait_for_value(ctx: Context, ms: int) -> Any:
     """The value of its one awakeable, which is at position 1, or "timeout"."""
     _, value = ctx.awakeable(type_hint=Any)
