@@ -1,7 +1,8 @@
 """F31: the clock of the store's host jumps. Needs the package `libfaketime`, else it is skipped.
 
-The clocks of the workers' hosts are not faked here: nothing of ours reads them for a timer, but librdkafka's timed waits
-go by them (its issue 2145), and a host whose clock is stepped by an hour has members that drop out of their group.
+The clocks of the workers' hosts are not faked: nothing of ours reads them for a timer, but librdkafka's timed waits go
+by them (its issue 2145), and the members on a host whose clock is stepped by an hour drop out of their group.
+
 Timers run by the store's time as it was read once, carried on by the monotonic clock (DESIGN.md 9). What is measured
 here is the time between a request and its answer, by the monotonic clock of the test.
 """
