@@ -87,7 +87,6 @@ class IngressApp:
                     429,
                     f"{self._max_requests} requests are being answered, no more are taken now",
                     retry_after=_RETRY_SECONDS,
-                    close=True,
                 )
             underway = _Underway(receive)
             self._underway.add(underway)
@@ -136,7 +135,7 @@ class IngressApp:
                 if len(body) > self._max_body_bytes:
                     raise self._too_large()
                 if self._buffered > MAX_BUFFERED_BYTES:
-                    raise Refused(429, "too many bodies are being read now", retry_after=_RETRY_SECONDS, close=True)
+                    raise Refused(429, "too many bodies are being read now", retry_after=_RETRY_SECONDS)
                 if not message.get("more_body"):
                     return bytes(body)
                 message = await receive()
@@ -144,10 +143,9 @@ class IngressApp:
             self._buffered -= len(body)
 
     def _too_large(self) -> Refused:
+        # The connection stays: were it closed, most clients would see its end while they send, and not the answer.
         return Refused(
-            413,
-            f"the body is larger than {self._max_body_bytes} bytes. Put the content elsewhere and send a reference",
-            close=True,
+            413, f"the body is larger than {self._max_body_bytes} bytes. Put the content elsewhere and send a reference"
         )
 
 
