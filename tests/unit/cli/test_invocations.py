@@ -209,3 +209,14 @@ def test_a_store_that_does_not_answer_ends_with_2(filled: Filled, monkeypatch: p
     for command in (("deadlocks",), ("list",), ("describe", str(random_id("Account", "a")))):
         result = run(*command, *REDIS)
         assert (result.exit_code, "nobody is there" in result.stderr) == (2, True)
+
+
+def test_trees_are_never_cut(filled: Filled) -> None:
+    """A narrow terminal folds them, a pipe has them whole."""
+    key = "k" * 50
+    a = filled.root("Account", key)
+    again = filled.call(filled.call(a, "Teller"), "Account", key)
+    narrow = {"COLUMNS": "40"}
+    for words in (("deadlocks", *REDIS), ("describe", str(InvocationId(again)), *REDIS)):
+        shown = CliRunner().invoke(invocations.app, list(words), env=narrow).stdout
+        assert f"Account/{key}/transfer  {InvocationId(a)}  running" in shown, shown

@@ -23,6 +23,7 @@ from barnabas.introspection.pictures import Picture
 
 _REASONS = {KEY: "its key, held by", CALL: "the result of its call", ATTACH: "the result it attached to"}
 _TIMES = ("accepted_at", "completed_at", "expires_at", "due", "retry_at")
+_WIDE = 1_000
 _STYLES = {"running": "green", "suspended": "cyan", "backing-off": "yellow", "paused": "red"}
 
 
@@ -54,7 +55,7 @@ def plain_node(node: Node, next_one: Node | None) -> dict[str, Any]:
 
 def print_deadlocks(found: list[Deadlock], now: int) -> None:
     """A tree for each."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = wide_console()
     if not found:
         console.print("no deadlocks: no invocation waits for itself")
         return
@@ -139,7 +140,7 @@ def print_picture(picture: Picture, now: int) -> None:
     console = Console(highlight=False)
     console.print(table)
     if picture.callers or picture.callees:
-        console.print(_family(picture), soft_wrap=True)
+        wide_console().print(_family(picture))
     if picture.journal is not None:
         console.print("[bold]journal[/]")
         for line in picture.journal:
@@ -238,6 +239,12 @@ def print_batch(batch: Batch) -> None:
         console.print("no invocation fits")
     if batch.more:
         console.print(f"there are more than these {len(batch.outcomes)}: run it again, or raise --limit")
+
+
+def wide_console() -> Console:
+    """For trees: they are folded at a terminal's width, and whole in a file or a pipe. Soft wrapping would cut them."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=max(console.width, _WIDE))
 
 
 # -- times
