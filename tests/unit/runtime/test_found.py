@@ -130,3 +130,15 @@ def test_a_named_signal_goes_on_to_what_was_cancelled_before_its_due_time() -> N
     bench.signal(SignalKind.RESOLVE, id_, name="note", result=b"late")
     signals = [codec.decode_signal(record.value) for _, record in bench.produced if record.topic != NAMES.replies]
     assert [(signal.invocation, signal.result) for signal in signals] == [(id_, b"early"), (id_, b"late")]
+
+
+def test_a_withdrawn_invocation_does_not_begin_when_its_request_comes_again() -> None:
+    """It waited for its state when it was cancelled; the answer finds another with the same id (F35)."""
+    bench = Bench(obj)
+    bench.reads_wait = True
+    bench.feed(once("a"))
+    bench.signal(Signal(SignalKind.CANCEL, once("a").id))
+    bench.feed(once("b"))
+    bench.read()
+    bench.work()
+    assert (bench.engine.counts["completed"], told(bench)) == (1, {"a", "b"})

@@ -150,7 +150,7 @@ class ShardEngine(Hosting):
         self.change(live)
         if live.id in self.parked:
             self.signals.on_accepted(live)
-            if live.id not in self.live:
+            if self.live.get(live.id) is not live:
                 return
         if live.due > self.now:
             live.status = states_of.SCHEDULED
@@ -172,7 +172,7 @@ class ShardEngine(Hosting):
             self._ready.append(live)
         else:
             self._resume(live)
-        if live.exclusive and live.id in self.live:
+        if live.exclusive and self.live.get(live.id) is live:
             self.lanes.open(live.key or "", live)
 
     def _come_due(self, live: Live) -> None:
@@ -213,7 +213,7 @@ class ShardEngine(Hosting):
         while self._ready and not self.draining:
             ready, self._ready = self._ready, []
             for live in ready:
-                if live.id not in self.live:
+                if self.live.get(live.id) is not live:
                     continue
                 if live.attempt is None:
                     self._resume(live)
@@ -271,13 +271,13 @@ class ShardEngine(Hosting):
             if self.states.get(key) is None:
                 self.states.load(key, values, promises.get(key, {}))
             for live in self._loading.pop(key, ()):
-                if live.id in self.live and live.attempt is None:
+                if self.live.get(live.id) is live and live.attempt is None:
                     self._resume(live)
         self.run_ready()
 
     def on_invocation_loaded(self, live: Live, input_: bytes | None, entries: list[bytes]) -> None:
         """Input and journal of an invocation that goes on, as the store has them."""
-        if live.id not in self.live or live.attempt is not None:
+        if self.live.get(live.id) is not live or live.attempt is not None:
             return
         if not live.payload_loaded and input_ is not None:
             live.load_input(input_)

@@ -139,7 +139,7 @@ class Signals:
         """An invocation has come: what was parked for it applies now."""
         engine = self._engine
         for signal in engine.parked.pop(live.id):
-            if live.id in engine.live:
+            if engine.live.get(live.id) is live:
                 self.apply(live, signal)
             elif live.id in engine.ring:  # an earlier one has ended it
                 self._in_ring(signal)

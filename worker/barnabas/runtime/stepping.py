@@ -65,7 +65,7 @@ class Stepping:
         self.running -= 1
         step.at_work = False
         live, engine = step.live, self._engine
-        if live.id not in engine.live or live.steps is None or live.steps.get(step.position) is not step:
+        if engine.live.get(live.id) is not live or live.steps is None or live.steps.get(step.position) is not step:
             return
         if error is None:
             entry: j.Entry = [j.RESULT, step.position, None, raw]
@@ -90,11 +90,11 @@ class Stepping:
         engine = self._engine
         while self._waiting and self._waiting[0][0] <= number:
             step = heapq.heappop(self._waiting)[2]
-            if step.live.id in engine.live and (step.live.steps or {}).get(step.position) is step:
+            if engine.live.get(step.live.id) is step.live and (step.live.steps or {}).get(step.position) is step:
                 self.run(step)
         while self._held and self._held[0][0] <= number:
             live = heapq.heappop(self._held)[2]
-            if live.id in engine.live and live.hold <= number:
+            if engine.live.get(live.id) is live and live.hold <= number:
                 engine.deliver(live)
 
     def _failed(self, step: Step, error: BaseException) -> Failure | None:

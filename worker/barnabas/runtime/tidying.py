@@ -70,7 +70,7 @@ class Tidying:
         engine = self._engine
         later: list[Live] = []
         for live in self._forgettable:
-            if live.status != states_of.SUSPENDED or live.id not in engine.live:
+            if live.status != states_of.SUSPENDED or engine.live.get(live.id) is not live:
                 continue
             if live.dirty > engine.number or not live.sealed:
                 later.append(live)
