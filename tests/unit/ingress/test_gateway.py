@@ -55,7 +55,7 @@ class Stage:
         self.mute = False  # records are lost on their way, and never acknowledged
         self.answer: Answer = echo
         self.numbers: dict[Shard, int] = {}
-        settings = GatewaySettings(kafka="memory", redis=SecretStr("memory"), namespace="t")
+        settings = GatewaySettings(kafka="memory", redis=SecretStr("redis://nowhere:1/0"), namespace="t")
         self.gateway = Gateway(settings, self._ports())
 
     def _ports(self) -> Ports:
@@ -422,13 +422,41 @@ def lost_call(stage: Stage) -> tuple[asyncio.Task[Reply], Request]:
 async def test_replies_that_retention_has_removed_are_asked_for_again(stage: Stage) -> None:
     stage.answer = silent
     call = asyncio.create_task(stage.gateway.call(greeting()))
-    await until(lambda: bool(stage.invocations("Greeter")))
+    await until(lambda: bool(stage.invocations("Greeter")) and stage.gateway._outbound.unacknowledged == 0)
     replies = stage.gateway._replies
     stage.answer = echo
     replies.on_out_of_range(replies.topic, replies.partition, 0, 0, 0)
     assert (await call).result == b"ATTACH"
     [signal] = stage.signals("Greeter")
     assert signal.reply_to == ReplyTo(replies.client, (1).to_bytes(8, "big"))  # who waits twice is answered once
+
+
+async def test_a_reply_is_asked_for_again_only_once_kafka_has_its_request(stage: Stage) -> None:
+    """Its shard would answer 404 to an attach that overtakes it."""
+    stage.answer = silent
+    call = asyncio.create_task(stage.gateway.call(greeting()))
+    await until(lambda: stage.gateway.waiting == 1)
+    assert stage.gateway._outbound.unacknowledged == 1
+    replies = stage.gateway._replies
+    stage.answer = echo
+    replies.on_out_of_range(replies.topic, replies.partition, 0, 0, 0)
+    assert stage.signals("Greeter") == []
+    assert (await call).result == b"ATTACH"
+    assert len(stage.signals("Greeter")) == 1
+
+
+async def test_a_lost_answer_to_a_signal_is_told(stage: Stage) -> None:
+    """What an attach would give is another answer."""
+    stage.answer = silent
+    asked = asyncio.create_task(
+        stage.gateway.signal(Signal(SignalKind.PAUSE, random_id("Greeter", None)), wait=True, timeout=5)
+    )
+    await until(lambda: bool(stage.signals("Greeter")))
+    replies = stage.gateway._replies
+    replies.on_out_of_range(replies.topic, replies.partition, 0, 0, 0)
+    with pytest.raises(Unavailable, match="ask again"):
+        await asked
+    assert len(stage.signals("Greeter")) == 1
 
 
 async def test_a_reader_that_dies_is_replaced_where_it_was(stage: Stage) -> None:

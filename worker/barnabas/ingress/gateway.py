@@ -166,7 +166,7 @@ class Gateway:
 
         `outcome` must follow.
         """
-        waiting = self._replies.expect(request.id)
+        waiting = self._replies.expect(request.id, for_outcome=True)
         try:
             invocation = request.invocation(ReplyTo(self._replies.client, waiting.number))
             record = self._invocation_record(request, invocation)
@@ -204,10 +204,10 @@ class Gateway:
         if not wait:
             await self._acknowledged(self._signal_record(signal), repeatable=True)
             return None
-        waiting = self._replies.expect(signal.invocation)
+        waiting = self._replies.expect(signal.invocation, for_outcome=signal.kind is SignalKind.ATTACH)
         try:
             signal.reply_to = ReplyTo(self._replies.client, waiting.number)
-            self._outbound.produce(_Ask(self._signal_record(signal), True, waiting))
+            self._outbound.produce(_Ask(self._signal_record(signal), True, waiting, self))
             async with asyncio.timeout(timeout):
                 return await waiting.future
         except TimeoutError:
@@ -253,14 +253,20 @@ class Gateway:
         )
 
     def _ask_again(self) -> None:
-        """Replies were lost: attach to everything that is waited for. Who waits already is not answered twice."""
+        """Replies were lost: attach to all that is waited for. Who waits there already is not answered twice."""
         for waiting in self._replies.waiting():
-            self._attach_for(waiting)
+            if not waiting.for_outcome:
+                _fail(waiting, Unavailable("the answer was lost; look at the invocation, and ask again"))
+            elif waiting.acknowledged:
+                self.attach_for(waiting)
+            else:  # before Kafka has the invocation itself, its shard would not know it
+                waiting.reply_lost = True
 
-    def _attach_for(self, waiting: Waiting) -> None:
+    def attach_for(self, waiting: Waiting) -> None:
+        """Ask again for an outcome whose reply may be lost."""
         signal = Signal(SignalKind.ATTACH, waiting.invocation, reply_to=ReplyTo(self._replies.client, waiting.number))
         try:
-            self._outbound.produce(_Ask(self._signal_record(signal), True, waiting))
+            self._outbound.produce(_Ask(self._signal_record(signal), True, waiting, self))
         except GatewayError as error:
             _fail(waiting, error)
 
@@ -312,13 +318,20 @@ def _fail(waiting: Waiting, error: GatewayError) -> None:
 
 
 class _Ask(Outgoing):
-    """A signal whose answer somebody waits for; nobody waits for Kafka's acknowledgement."""
+    """A record whose answer somebody waits for; nobody waits for Kafka's acknowledgement."""
 
-    __slots__ = ("waiting",)
+    __slots__ = ("gateway", "waiting")
 
-    def __init__(self, record: OutRecord, repeatable: bool, waiting: Waiting) -> None:
+    def __init__(self, record: OutRecord, repeatable: bool, waiting: Waiting, gateway: Gateway) -> None:
         super().__init__(record, repeatable=repeatable)
         self.waiting = waiting
+        self.gateway = gateway
+
+    def on_acknowledged(self) -> None:
+        self.waiting.acknowledged = True
+        if self.waiting.reply_lost:
+            self.waiting.reply_lost = False
+            self.gateway.attach_for(self.waiting)
 
     def on_failed(self, error: GatewayError) -> None:
         _fail(self.waiting, error)
@@ -327,19 +340,16 @@ class _Ask(Outgoing):
 class _Call(_Ask):
     """An invocation whose outcome somebody waits for."""
 
-    __slots__ = ("_gateway",)
-
-    def __init__(self, record: OutRecord, repeatable: bool, waiting: Waiting, gateway: Gateway) -> None:
-        super().__init__(record, repeatable, waiting)
-        self._gateway = gateway
+    __slots__ = ()
 
     def on_acknowledged(self) -> None:
+        super().on_acknowledged()
         if self.repeatable:  # others may ask for the same one before its shard has stored it
-            self._gateway.lookup.remember(self.waiting.invocation, None)
+            self.gateway.lookup.remember(self.waiting.invocation, None)
 
     def on_in_doubt(self) -> None:
         if not self.waiting.future.done():
-            self._gateway.settle(self)
+            self.gateway.settle(self)
 
 
 class _Send(Outgoing):

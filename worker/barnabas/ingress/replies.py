@@ -24,14 +24,20 @@ _RESTART_SECONDS: Final = 1.0
 
 
 class Waiting:
-    """Someone who waits for a reply. `number` tells replies to this process apart."""
+    """Someone who waits for a reply. `number` tells replies to this process apart.
 
-    __slots__ = ("future", "invocation", "number")
+    `for_outcome`: of the invocation, so that whoever attaches to it gets the same. Else it is the answer to a signal.
+    """
 
-    def __init__(self, number: bytes, invocation: bytes, future: asyncio.Future[Reply]) -> None:
+    __slots__ = ("acknowledged", "for_outcome", "future", "invocation", "number", "reply_lost")
+
+    def __init__(self, number: bytes, invocation: bytes, future: asyncio.Future[Reply], for_outcome: bool) -> None:
         self.number = number
         self.invocation = invocation
         self.future = future
+        self.for_outcome = for_outcome
+        self.acknowledged = False  # Kafka has what asks for it
+        self.reply_lost = False  # it may have been among replies that are gone
 
 
 class Replies:
@@ -72,10 +78,10 @@ class Replies:
         self._next = offset
         self._consumer.read_from(Position(self.topic, self.partition, offset), self._epoch)
 
-    def expect(self, invocation: bytes) -> Waiting:
+    def expect(self, invocation: bytes, *, for_outcome: bool) -> Waiting:
         """Wait for a reply about this invocation; `forget` it in the end."""
         number = next(self._numbers).to_bytes(8, "big")
-        waiting = self._waiting[number] = Waiting(number, invocation, self._loop.create_future())
+        waiting = self._waiting[number] = Waiting(number, invocation, self._loop.create_future(), for_outcome)
         return waiting
 
     def forget(self, waiting: Waiting) -> None:
