@@ -100,16 +100,16 @@ async def serve(
         health.state = "ready"
         typer.echo(f"{READY}: {what if isinstance(what, str) else what()}")
 
-    member = make(on_ready)
-
-    def stop() -> None:
-        health.state = "ending"
-        member.stop()
-
-    _on_signals(stop, _end_at_once)
-    if supervised:
-        _stop_with_parent(stop)
     try:
+        member = make(on_ready)
+
+        def stop() -> None:
+            health.state = "ending"
+            member.stop()
+
+        _on_signals(stop, _end_at_once)
+        if supervised:
+            _stop_with_parent(stop)
         async with answering(health, probes):
             if before is not None:
                 await before()

@@ -10,7 +10,7 @@ import base64
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
@@ -64,8 +64,10 @@ class KafkaAdmin:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._seconds = settings.request_seconds
+        self._shut_out = ""  # why brokers do not let us in; requests only say that they timed out
+        own: dict[str, Any] = {**settings.common(), "log_level": 2, "error_cb": self._on_error}
         try:
-            self._driver = AdminClient({**settings.common(), "log_level": 2, **settings.options})
+            self._driver = AdminClient({**own, **settings.options})
         except KafkaException as error:
             raise LogUnavailableError(f"Kafka cannot be reached with these options: {without_value(error)}") from None
 
@@ -190,14 +192,20 @@ class KafkaAdmin:
         futures = self._driver.list_offsets(request, request_timeout=self._seconds)
         return {(key.topic, key.partition): self._answer(future).offset for key, future in futures.items()}
 
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
+            self._shut_out = f": {error.str()}"
+
     def _answer(self, future: Future[T]) -> T:
         try:
             return future.result(self._seconds + 1)
         except TimeoutError as error:
-            raise LogUnavailableError("Kafka did not answer in time") from error
+            self._driver.poll(0)
+            raise LogUnavailableError(f"Kafka did not answer in time{self._shut_out}") from error
         except KafkaException as error:
             if error.args[0].code() in _UNAVAILABLE or error.args[0].retriable():
-                raise LogUnavailableError(f"Kafka cannot answer now: {error.args[0].str()}") from error
+                self._driver.poll(0)
+                raise LogUnavailableError(f"Kafka cannot answer now: {error.args[0].str()}{self._shut_out}") from error
             raise
 
 
