@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
+from barnabas.cli.dev import ADMIN_PORT, INGRESS_PORT
+from barnabas.cli.main import app
 from barnabas.devstack import settings
 
 ROOT = Path(__file__).parents[2]
@@ -77,8 +81,47 @@ def test_the_servers_keep_their_files_in_volumes(services: dict[str, Any]) -> No
     assert services["valkey"]["volumes"] == ["valkey-data:/data"]
 
 
+PROCESSES = ("worker", "scheduler", "ingress", "admin")
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_each_process_starts_when_its_topics_are_there_and_says_when_it_is_ready(
+    services: dict[str, Any], name: str
+) -> None:
+    service = services[name]
+    assert service["command"][0] == name
+    assert service["environment"] == services["worker"]["environment"]
+    assert service["depends_on"] == {"topics": {"condition": "service_completed_successfully"}}
+    assert service["restart"] == "unless-stopped"
+    assert service["stop_grace_period"] == "30s"  # ten seconds more than a drain
+    code = service["healthcheck"]["test"][-1]
+    compile(code, name, "exec")
+    port, path = re.findall(r"http://127\.0\.0\.1:(\d+)(/[\w/]+)", code)[0]
+    assert (port, path) == {
+        "worker": ("8081", "/ready"),
+        "scheduler": ("8081", "/ready"),
+        "ingress": (str(INGRESS_PORT), "/restate/health"),
+        "admin": (str(ADMIN_PORT), "/health"),
+    }[name]
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_the_command_lines_are_those_of_the_command_line(services: dict[str, Any], name: str) -> None:
+    """Parsed as typer does, without running them."""
+    group: Any = typer.main.get_command(app)
+    group.commands[name].make_context(name, list(services[name]["command"][1:]))
+
+
+@pytest.mark.parametrize("name", ["ingress", "admin"])
+def test_doors_that_ask_for_no_keys_are_published_on_loopback(services: dict[str, Any], name: str) -> None:
+    assert "--allow-anonymous" in services[name]["command"]
+    for published in services[name]["ports"]:
+        assert published.startswith("127.0.0.1:")
+
+
 def test_the_worker_image_is_built_from_files_that_the_build_may_see(services: dict[str, Any]) -> None:
-    assert services["worker"]["build"] == services["topics"]["build"] == "."
+    for name in (*PROCESSES, "topics"):
+        assert (services[name]["build"], services[name]["image"]) == (".", "barnabas-worker")
     visible = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copied = {
         source
