@@ -3,8 +3,8 @@
 On servers of their own if need be.
 
 Exits with 1 if a figure misses its bar: 0.3 of the bare loop for throughput, 2.5 times the bare hops for a call from
-outside, 1.5 times hops and commits for one between handlers, 4,000 a second for the flights; over HTTP twice Restate's rate,
-and no longer a time.
+outside, 1.5 times hops and commits for one between handlers, 4,000 a second for the flights; over HTTP twice
+Restate's rate, and no longer a time.
 """
 
 from __future__ import annotations
