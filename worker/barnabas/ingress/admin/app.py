@@ -24,6 +24,8 @@ from barnabas.store.port import StoreCorrupt, StoreUnavailable
 
 #: Where the API describes itself.
 DOCUMENT_PATH: Final = "/openapi"
+#: Of probes, which have no key and are answered however busy it is.
+HEALTH_PATH: Final = "/health"
 Need = Literal["read", "operate"]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -50,7 +52,7 @@ def make_app(admin: Admin, authorize: AdminAuthorize | None = None) -> Any:
     app.add_exception_handler(HTTPException, _on_http)
     for kind in (GatewayError, StoreUnavailable, LogUnavailableError, StoreCorrupt):
         app.add_exception_handler(kind, _on_outage)
-    return Gate(app, admin.settings.admin_max_body_bytes, authorize)
+    return Gate(app, admin.settings.admin_max_body_bytes, authorize, admin.settings.admin_max_requests)
 
 
 async def _document(request: Request) -> dict[str, Any]:
@@ -74,9 +76,11 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 class Gate:
-    """What comes before the routes: who may ask, and how large a body may be."""
+    """What comes before the routes: who may ask, how large a body may be, and how many ask at the same time."""
 
-    def __init__(self, app: FastAPI, max_body_bytes: int, authorize: AdminAuthorize | None) -> None:
+    def __init__(self, app: FastAPI, max_body_bytes: int, authorize: AdminAuthorize | None, max_requests: int) -> None:
+        self._max_requests = max_requests
+        self._underway = 0
         self.app = app
         self._max_body_bytes = max_body_bytes
         self._authorize = authorize
@@ -89,10 +93,18 @@ class Gate:
         if refusal is not None:
             await _refused(*refusal)(scope, receive, send)
             return
-        await self.app(scope, _Bounded(receive, self._max_body_bytes), send)
+        if self._underway >= self._max_requests and scope["path"] != HEALTH_PATH:
+            message = f"{self._max_requests} requests are being answered, no more are taken now"
+            await _error(429, message, {"retry-after": "1"})(scope, receive, send)
+            return
+        self._underway += 1
+        try:
+            await self.app(scope, _Bounded(receive, self._max_body_bytes), send)
+        finally:
+            self._underway -= 1
 
     def _refusal(self, scope: MutableMapping[str, Any]) -> tuple[int, str] | None:
-        if self._authorize is not None and scope["path"] != "/health":
+        if self._authorize is not None and scope["path"] != HEALTH_PATH:
             reads = scope["method"] in ("GET", "HEAD", "OPTIONS") or scope["path"] in _READING_POSTS
             refusal = self._authorize(scope, "read" if reads else "operate")
             if refusal is not None:

@@ -17,6 +17,7 @@ class AdminSettings(DoorSettings):
     )
     admin_max_body_bytes: int = Field(default=16 << 20, ge=0, description="else 413")
     admin_max_header_bytes: int = Field(default=32 << 10, ge=256, description="of path and headers, else 431")
+    admin_max_requests: int = Field(default=500, ge=1, description="requests at the same time, else 429")
     admin_answer_seconds: float = Field(
         default=10.0, gt=0, description="how long the owner of an invocation's shard may take for an answer, else 504"
     )
