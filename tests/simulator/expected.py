@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tests.simulator.patterns import AnyText, Noted, OneOf, Same
-from tests.simulator.programs import OBJECT, Root
+from tests.simulator.programs import OBJECT, Root, after_a_race
 
 CUT = ["failed", 409]
 UNKNOWN = ["failed", 404]
@@ -40,6 +40,7 @@ class Expected:
     order: list[tuple[str, str, str]] = field(default_factory=list)  # of one sender: key, earlier, later
     shared: set[str] = field(default_factory=set)  # tokens of programs that many ask for
     never: set[str] = field(default_factory=set)  # tokens of programs that do not come past their nap
+    again: set[str] = field(default_factory=set)  # that may run once more after a store fell back
     told: dict[str, list[Any]] = field(default_factory=dict)  # what must be the same for all
     submitters: set[str] = field(default_factory=set)  # of the workflow, who got its result
     tellers: set[str] = field(default_factory=set)  # who completed its promise
@@ -48,6 +49,7 @@ class Expected:
         """The pattern of a request's result."""
         if root.handler == "look":
             return None
+        self.again |= after_a_race(root.program)
         if root.shared is not None:
             self.shared.add(root.token)
             pattern = self._shared(root.service, root.key, root.program, True)

@@ -293,3 +293,17 @@ def _cut(program: Any, cut: bool, found: set[str]) -> None:
             if below and op[0] in ("idem", "submit"):
                 found.add(target[3][0])
             _cut(target[3], below, found)
+
+
+def after_a_race(program: Any, after: bool = False) -> set[str]:
+    """Tokens of what a program asks for after a race, whose outcome decides how many commands come before.
+
+    When the store has lost it and it comes out differently, they are asked for again under other ids.
+    """
+    found: set[str] = set()
+    for op in program[1]:
+        for target in _targets(op):
+            found |= {target[3][0]} if after else set()
+            found |= after_a_race(target[3], after)
+        after = after or op[0] == "race"
+    return found
