@@ -17,11 +17,11 @@ class Slow:
 
     def __init__(self) -> None:
         self.let_go = asyncio.Event()
-        self.asked = 0
+        self.both_there = asyncio.Barrier(3)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-        self.asked += 1
-        if scope["path"] != "/health":
+        if scope["path"] != "/health" and not self.let_go.is_set():
+            await self.both_there.wait()
             await self.let_go.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
@@ -36,8 +36,7 @@ async def test_more_requests_than_allowed_are_answered_429_and_probes_are_not() 
     gate = Gate(slow, 1_000, None, 2)  # type: ignore[arg-type]
     async with client_of(gate) as http:
         first = [asyncio.create_task(http.get("/services")) for _ in range(2)]
-        while slow.asked < 2:
-            await asyncio.sleep(0)
+        await slow.both_there.wait()
         refused = await http.get("/services")
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
         assert set(refused.json()) == {"message", "restate_code"}

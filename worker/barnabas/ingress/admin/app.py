@@ -105,7 +105,8 @@ class Gate:
 
     def _refusal(self, scope: MutableMapping[str, Any]) -> tuple[int, str] | None:
         if self._authorize is not None and scope["path"] != HEALTH_PATH:
-            reads = scope["method"] in ("GET", "HEAD", "OPTIONS") or scope["path"] in _READING_POSTS
+            method, path = scope["method"], scope["path"]
+            reads = method in ("GET", "HEAD", "OPTIONS") or (method == "POST" and path in _READING_POSTS)
             refusal = self._authorize(scope, "read" if reads else "operate")
             if refusal is not None:
                 return refusal
