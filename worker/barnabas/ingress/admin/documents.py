@@ -38,7 +38,10 @@ _TARGET: Final[Json] = {
     "oneOf": [
         {
             "type": "object",
-            "properties": {"target": {"const": "invocation"}, "invocationId": {"type": "string"}},
+            "properties": {
+                "target": {"const": "invocation"},
+                "invocationId": {"$ref": "#/components/schemas/InvocationId"},
+            },
             "required": ["target", "invocationId"],
         },
         {
@@ -46,7 +49,7 @@ _TARGET: Final[Json] = {
             "properties": {
                 "target": {"const": "idempotentInvocation"},
                 "service": {"type": "string"},
-                "key": {"type": "string"},
+                "key": {"type": ["string", "null"]},
                 "handler": {"type": "string"},
                 "idempotencyKey": {"type": "string"},
             },
@@ -76,19 +79,31 @@ _ID: Final[Json] = {
     "required": True,
     "schema": {"$ref": "#/components/schemas/InvocationId"},
 }
-_AWAKEABLE: Final[Json] = {"name": "awakeableId", "in": "path", "required": True, "schema": {"type": "string"}}
+_AWAKEABLE: Final[Json] = {
+    "name": "awakeableId",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^sign_1[0-9A-Za-z_-]{38}$"},
+}
 _IDEMPOTENCY: Final[Json] = {
     "name": "idempotency-key",
     "in": "header",
     "description": "Requests with the same key are one invocation.",
-    "schema": {"type": "string", "minLength": 1},
+    "schema": {"type": "string"},
 }
+_N: Final = r"[0-9]{1,4}(\.[0-9]{1,9})?"
+_DURATION: Final = f"P{_N}[DW]|PT{_N}[HMS]|PT{_N}H{_N}M|{_N}(w|d|h|m|s|ms)( {_N}(m|s|ms))?"
 _DELAY: Final[Json] = {
     "name": "delay",
     "in": "query",
-    "description": "ISO 8601 (PT10S), 10s, 1h 30m, or milliseconds.",
-    "schema": {"type": "string", "examples": ["PT10S", "1h 30m"]},
+    "description": "ISO 8601 (PT10S), 10s, 1h 30m, or milliseconds. Some other forms of these are taken too.",
+    "schema": {
+        "type": "string",
+        "pattern": f"^([0-9]{{1,12}}|{_DURATION})$",
+        "examples": ["PT10S", "1h 30m"],
+    },
 }
+_NOTHING: Final[Json] = {"type": "null"}  # None has no bytes, as JSON neither
 _REST: Final[Json] = {
     "default": {
         "description": "What went wrong: the status is the code of the handler's error, or the ingress's own.",
@@ -169,7 +184,10 @@ class _Handler:
         answer: Json = {"description": "What the handler returned."}
         schema = self._schema("output_schema", "Output")
         content_type = self._about.get("content_type") or "application/json"
-        answer["content"] = {content_type: {} if schema is None else {"schema": schema}}
+        if self._about.get("output_schema") == _NOTHING:
+            answer["description"] = "The handler returns nothing."
+        else:
+            answer["content"] = {content_type: {} if schema is None else {"schema": schema}}
         answer["headers"] = {"x-restate-id": {"schema": {"$ref": "#/components/schemas/InvocationId"}}}
         methods = {"post": self._operation("call", [], {"200": answer})}
         if not self._takes_input():

@@ -29,11 +29,20 @@ class Response(NamedTuple):
 class Refused(Exception):
     """A request that is answered with an error of the ingress itself, before or instead of an invocation."""
 
-    def __init__(self, status: int, message: str, *, retry_after: int | None = None, close: bool = False) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        retry_after: int | None = None,
+        close: bool = False,
+        allow: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after  # seconds
         self.close = close  # what follows on the connection cannot be read
+        self.allow = allow  # methods that the path has, told with 405 (RFC 9110 15.5.6)
 
     def response(self) -> Response:
         """The answer."""
@@ -42,6 +51,8 @@ class Refused(Exception):
             answer.headers.append((b"retry-after", str(self.retry_after).encode()))
         if self.close:
             answer.headers.append((b"connection", b"close"))
+        if self.allow:
+            answer.headers.append((b"allow", ", ".join(self.allow).encode()))
         return answer
 
 

@@ -27,8 +27,9 @@ class Routing:
     def route(self, http: HttpRequest) -> Route:
         """What the request is for. Raises PathError, or Refused for a method that the path does not have."""
         route = parse_path(http.raw_path)
-        if http.method not in _methods(route):
-            raise Refused(405, "method not allowed")
+        methods = _methods(route)
+        if http.method not in methods:
+            raise Refused(405, "method not allowed", allow=methods)
         return route
 
     async def answer(self, http: HttpRequest, route: Route) -> Response:
