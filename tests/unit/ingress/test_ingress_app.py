@@ -170,6 +170,26 @@ async def test_a_client_that_goes_away_in_the_middle_of_its_body(routes: Routes)
     assert routes.asked == 0
 
 
+async def test_a_body_that_does_not_come(routes: Routes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BODY_SECONDS", 0.01)
+    app = application(routes)
+    for parts in ((), (b"x",)):
+        connection = Connection(app)
+        connection._parts = list(parts)
+
+        async def receive(connection: Connection = connection) -> Message:
+            if connection._parts:
+                return {"type": "http.request", "body": connection._parts.pop(), "more_body": True}
+            await connection.gone.wait()
+            raise AssertionError("it never goes away")
+
+        connection._receive = receive  # type: ignore[method-assign]
+        answer = await connection.run()
+        assert answer.status == 408
+        assert answer.headers[b"connection"] == b"close"
+    assert (routes.asked, app.underway, app._buffered) == (0, 0, 0)
+
+
 async def test_more_requests_than_allowed(routes: Routes) -> None:
     routes.until = asyncio.Event()
     app = application(routes)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from barnabas.ingress.http import server as module
 from barnabas.ingress.http.server import Server, listen, url_of
 from barnabas.worker.member import NotReady
 
@@ -216,6 +217,41 @@ async def test_the_end_waits_for_answers_and_takes_no_more(running: Running) -> 
     assert await reader.read() == b""
     writer.close()
     idle_writer.close()
+
+
+@pytest.mark.parametrize("before", [b"", request("/1")])
+@pytest.mark.parametrize("head", [b"", b"GET /x HT"])
+async def test_a_head_that_does_not_come(
+    running: Running, monkeypatch: pytest.MonkeyPatch, before: bytes, head: bytes
+) -> None:
+    """Without a byte of it a connection that was used is idle, and may be so for longer."""
+    monkeypatch.setattr(module, "_HEAD_SECONDS", 0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+    try:
+        async with asyncio.timeout(5):
+            if before:
+                writer.write(before)
+                assert await read_answer(reader) is not None
+            writer.write(head)
+            if head or not before:
+                assert await reader.read() == b""
+            else:
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(reader.read(1), 0.2)
+    finally:
+        writer.close()
+
+
+async def test_who_waits_for_an_answer_is_not_overdue(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_HEAD_SECONDS", 0.01)
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+    writer.write(request("/wait"))
+    await running.app.waiting.wait()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.read(1), 0.1)
+    running.app.go_on.set()
+    assert await read_answer(reader) is not None
+    writer.close()
 
 
 async def test_an_address_that_is_taken(running: Running) -> None:

@@ -22,6 +22,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 #: How long a request waits before somebody looks whether its client is still there: most are answered sooner.
 WATCH_AFTER_SECONDS: Final = 0.25
+#: How long a client may take to send its body.
+BODY_SECONDS: Final = 60.0
 #: Bodies that are being read, all together.
 MAX_BUFFERED_BYTES: Final = 256 << 20
 _RETRY_SECONDS: Final = 1
@@ -106,6 +108,7 @@ class IngressApp:
             refusal = self._authorize(request, route)
             if refusal is not None:
                 return refusal
+        underway.expect_body()
         request.body = await self._body(request, receive)
         underway.watch()
         return await self._routing.answer(request, route)
@@ -173,8 +176,15 @@ class _Underway:
         self._watcher: asyncio.Task[None] | None = None
         self._reason: Exception | None = None
 
+    def expect_body(self) -> None:
+        """The body is being read from now on."""
+        late = Refused(408, f"the body did not come within {BODY_SECONDS:g} s", close=True)
+        self._timer = asyncio.get_running_loop().call_later(BODY_SECONDS, self.end, late)
+
     def watch(self) -> None:
-        """After a while, look whether the client is still there. Its body must have been read."""
+        """The body was read; after a while, look whether the client is still there."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_SECONDS, self._start_watching)
 
     def _start_watching(self) -> None:

@@ -21,6 +21,7 @@ from barnabas.ingress.http.responses import Response, error_response
 from barnabas.worker.member import NotReady
 
 _KEEP_ALIVE_SECONDS: Final = 75  # longer than the idle time of usual load balancers
+_HEAD_SECONDS: Final = 30.0  # for a request's path and headers, from the connection's or the first byte's arrival
 _BACKLOG: Final = 2048
 _LAST_SECONDS: Final = 5.0  # for answers on their way, after the application has given up what it was doing
 _UPGRADE: Final = re.compile(rb"\r\nupgrade:[^\r\n]*(?=\r\n)", re.IGNORECASE)
@@ -142,6 +143,15 @@ def _protocol(max_header_bytes: int) -> type[HttpToolsProtocol]:
         _in_head = True
         _ended = False  # whether a request has, in the piece that is being parsed
         _too_large = False
+        _overdue: asyncio.TimerHandle | None = None  # the end of patience with a head
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._expect_head()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._head_came()
+            super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
             if self._in_head:
@@ -151,6 +161,8 @@ def _protocol(max_header_bytes: int) -> type[HttpToolsProtocol]:
             # The parser keeps a header to itself until it has ended, and would do so for ever. Where a request has
             # ended in this piece, how much of it is the next one's is not known, and is not much.
             self._unparsed = self._unparsed + len(data) if self._in_head and not self._ended else 0
+            if self._unparsed and self._overdue is None:
+                self._expect_head()
             if self._unparsed > max_header_bytes and not self._too_large and not self.transport.is_closing():
                 self._too_large = True
                 self.send_400_response("")
@@ -169,9 +181,18 @@ def _protocol(max_header_bytes: int) -> type[HttpToolsProtocol]:
 
         def on_headers_complete(self) -> None:
             self._in_head = False
+            self._head_came()
             if self.parser.should_upgrade() and any(name in _WITH_BODY for name, _ in self.headers):
                 raise _BodyWouldBeLost
             super().on_headers_complete()
+
+        def _expect_head(self) -> None:
+            self._overdue = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+
+        def _head_came(self) -> None:
+            if self._overdue is not None:
+                self._overdue.cancel()
+                self._overdue = None
 
         def _count(self, size: int) -> None:
             self._head += size
