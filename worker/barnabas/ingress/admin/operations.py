@@ -156,6 +156,5 @@ def _outcome(id_: InvocationId, reply: Reply) -> Outcome:
         said = json.loads(reply.result or b"")
         status = int(said["status"])
     except (ValueError, KeyError, TypeError):
-        # Replies were lost, and the gateway asked for the invocation's own outcome instead.
-        return Outcome(id_, 202, "asked for; what came of it was not heard")
+        return Outcome(id_, 500, "its worker answered what this version does not understand: are versions mixed?")
     return Outcome(id_, status, _SAID.get(status, str(status)), said.get("new_invocation_id"))
