@@ -350,11 +350,14 @@ async def test_registered_services_are_known_to_all_and_stay(store: Store) -> No
 
 
 async def test_what_a_service_says_about_itself_and_who_may_reach_it(store: Store) -> None:
-    about = {"public": True, "handlers": {"depart": {"input_schema": {"type": "object", "properties": {}}}}}
+    depart = {"public": True, "input_schema": {"type": "object", "properties": {}}}
+    about = {"public": True, "handlers": {"depart": depart}}
     await store.register([replace(PLANE, about=about), CARRIER])
     await store.set_public("Plane", False)
     found = await store.services()
-    assert (found["Plane"].about, found["Plane"].public) == (about | {"public": False}, False)
+    assert found["Plane"].about == {"public": False, "handlers": {"depart": depart | {"public": False}}}
+    assert not found["Plane"].public
+    assert not found["Plane"].is_public("depart"), "what was said by hand holds for all handlers"
     assert found["Carrier"].public
     await store.register([replace(PLANE, about=about)])
     assert not (await store.services())["Plane"].public, "what was said by hand outlives a deployment"
