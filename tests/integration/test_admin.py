@@ -390,12 +390,12 @@ async def test_the_wait_for_graph_and_bulk_operations(office: Office, key: str) 
     edges = {(one["id"], edge["id"], edge["because"]) for one in graph["nodes"] for edge in one["waits_for"]}
     assert edges >= {(sent.invocation_id, held.invocation_id, "key") for sent in behind}
     assert graph["deadlocks"] == []
-    answer = await office.http.post("/invocations/cancel", json={"service": "Cart", "key": key, "status": "pending"})
+    answer = await office.http.post("/batch/invocations/cancel", json={"service": "Cart", "key": key, "status": "pending"})
     batch = answer.json()
     assert (batch["done"], batch["failed"], batch["more"]) == (5, 0, False)
     assert {one["id"] for one in batch["outcomes"]} == {sent.invocation_id for sent in behind}
     assert {one["status"] for one in batch["outcomes"]} == {200}
-    answer = await office.http.post("/invocations/cancel", json={"ids": [held.invocation_id, UNKNOWN]})
+    answer = await office.http.post("/batch/invocations/cancel", json={"ids": [held.invocation_id, UNKNOWN]})
     assert {one["id"]: one["status"] for one in answer.json()["outcomes"]} == {held.invocation_id: 202, UNKNOWN: 404}
 
 

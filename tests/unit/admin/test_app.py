@@ -102,7 +102,7 @@ def is_error(response: httpx.Response, status: int, said: str = "") -> bool:
         ("GET", "/dead-letters/x/0", 400),
         ("GET", "/dead-letters?before=x", 400),
         ("POST", "/dead-letters/0/0/requeue", 404),
-        ("POST", "/invocations/explode", 400),
+        ("POST", "/batch/invocations/explode", 400),
     ],
 )
 async def test_errors(client: httpx.AsyncClient, method: str, path: str, status: int) -> None:
@@ -127,9 +127,9 @@ async def test_errors(client: httpx.AsyncClient, method: str, path: str, status:
         ("POST", "/query", b'{"query": ""}'),
         ("POST", "/query", b'{"query": "DROP TABLE state"}'),
         ("POST", "/query", b'{"query": 1}'),
-        ("POST", "/invocations/kill", b"{}"),
-        ("POST", "/invocations/kill", b'{"ids": ["inv_1"]}'),
-        ("POST", "/invocations/kill", b'{"service": "Account", "limit": 0}'),
+        ("POST", "/batch/invocations/kill", b"{}"),
+        ("POST", "/batch/invocations/kill", b'{"ids": ["inv_1"]}'),
+        ("POST", "/batch/invocations/kill", b'{"service": "Account", "limit": 0}'),
         ("POST", "/query", b"\xff\xfe"),
     ],
 )
@@ -172,6 +172,23 @@ async def test_every_error_is_in_the_document(client: httpx.AsyncClient) -> None
     assert "HTTPValidationError" not in json.dumps(paths)
 
 
+async def test_a_wrong_method_is_told_the_right_ones(client: httpx.AsyncClient) -> None:
+    for path, allowed in (
+        ("/services/Account/state", "DELETE, GET, POST"),
+        ("/services/Account", "GET, PATCH"),
+        ("/query", "POST"),
+    ):
+        answer = await client.put(path)
+        assert is_error(answer, 405)
+        assert answer.headers["allow"] == allowed
+
+
+async def test_no_two_paths_of_the_document_mean_the_same(client: httpx.AsyncClient) -> None:
+    paths = (await client.get("/openapi")).json()["paths"]
+    shapes = [re.sub(r"\{\w+\}", "{}", path) for path in paths]
+    assert len(shapes) == len(set(shapes))
+
+
 # -- who may ask
 
 
@@ -187,12 +204,12 @@ async def test_who_may_ask_is_asked_with_what_is_needed(door: FakeDoor) -> None:
         assert (await client.post("/query", json={"query": "SELECT 1"})).status_code == 200
         assert (await client.get("/health")).status_code == 200
         assert is_error(await client.patch("/services/Account", json={"public": False}), 403, "you may look")
-        assert is_error(await client.post("/invocations/kill", json={"service": "Account"}), 403)
+        assert is_error(await client.post("/batch/invocations/kill", json={"service": "Account"}), 403)
     assert asked == [
         ("GET", "/services", "read"),
         ("POST", "/query", "read"),
         ("PATCH", "/services/Account", "operate"),
-        ("POST", "/invocations/kill", "operate"),
+        ("POST", "/batch/invocations/kill", "operate"),
     ]
     assert door.asked == []
 
@@ -242,18 +259,18 @@ async def test_many_at_a_time(client: httpx.AsyncClient, door: FakeDoor, filled:
     ids = [filled.root("Account", str(n)) for n in range(5)]
     refused = ids[2]
     door.answers[refused] = Failure(409, "no")
-    answer = (await client.post("/invocations/pause", json={"service": "Account", "status": "running"})).json()
+    answer = (await client.post("/batch/invocations/pause", json={"service": "Account", "status": "running"})).json()
     assert (answer["done"], answer["failed"], answer["more"]) == (4, 1, False)
     failed = [one for one in answer["outcomes"] if one["status"] == 409]
     assert failed == [{"id": str(InvocationId(refused)), "status": 409, "message": "no", "new_invocation_id": None}]
-    answer = (await client.post("/invocations/pause", json={"key": "1"})).json()
+    answer = (await client.post("/batch/invocations/pause", json={"key": "1"})).json()
     assert [one["id"] for one in answer["outcomes"]] == [str(InvocationId(ids[1]))]
-    answer = (await client.post("/invocations/pause", json={"service": "Account", "limit": 2})).json()
+    answer = (await client.post("/batch/invocations/pause", json={"service": "Account", "limit": 2})).json()
     assert (len(answer["outcomes"]), answer["more"]) == (2, True)
     wanted = [str(InvocationId(id_)) for id_ in ids[:2]]
-    answer = (await client.post("/invocations/kill", json={"ids": wanted})).json()
+    answer = (await client.post("/batch/invocations/kill", json={"ids": wanted})).json()
     assert [one["id"] for one in answer["outcomes"]] == wanted
-    answer = (await client.post("/invocations/purge", json={"service": "Account"})).json()
+    answer = (await client.post("/batch/invocations/purge", json={"service": "Account"})).json()
     assert answer["outcomes"] == []  # none of them is over
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from typing import Any, Final, Literal, Protocol
 
 from fastapi import FastAPI, Request
@@ -15,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from barnabas.ingress.admin import routes_invocations, routes_log, routes_services
 from barnabas.ingress.admin.admin import Admin, AdminError
@@ -31,6 +33,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+_ROUTERS: Final = (routes_services.router, routes_invocations.router, routes_log.router)
 _READING_POSTS: Final = frozenset({"/query"})
 
 
@@ -44,8 +47,8 @@ def make_app(admin: Admin, authorize: AdminAuthorize | None = None) -> Any:
     """The application. `authorize` None: everybody who can connect may ask for everything."""
     app = FastAPI(title="Barnabas admin API", version=_version(), openapi_url=None, docs_url=None, redoc_url=None)
     app.state.admin = admin
-    for part in (routes_services, routes_invocations, routes_log):
-        app.include_router(part.router)
+    for router in _ROUTERS:
+        app.include_router(router)
     app.add_api_route(DOCUMENT_PATH, _document, methods=["GET"], tags=["process"], response_model=dict[str, Any])
     app.add_exception_handler(AdminError, _on_admin_error)
     app.add_exception_handler(RequestValidationError, _on_malformed)
@@ -158,11 +161,22 @@ async def _on_malformed(_: Request, error: Exception) -> JSONResponse:
     return _error(400, "; ".join(complaints))
 
 
-async def _on_http(_: Request, error: Exception) -> JSONResponse:
+async def _on_http(request: Request, error: Exception) -> JSONResponse:
     """404, 405, a body that cannot be read: FastAPI's own."""
     assert isinstance(error, HTTPException)
-    headers = None if error.headers is None else dict(error.headers)
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    if error.status_code == 405:  # the router names the methods of the first route with this path alone
+        headers["allow"] = ", ".join(sorted(_methods(request)))
     return _error(error.status_code, str(error.detail), headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """What can be done to this path."""
+    found: set[str] = set()
+    for route in chain(request.app.routes, *(router.routes for router in _ROUTERS)):
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= set(route.methods or ())
+    return found
 
 
 async def _on_outage(_: Request, error: Exception) -> JSONResponse:

@@ -113,7 +113,7 @@ async def restart(
     return RestartedBody(new_invocation_id=outcome.new_invocation_id)
 
 
-@router.post("/invocations/{operation}", responses=errors(413))
+@router.post("/batch/invocations/{operation}", responses=errors(413))
 async def operate_on_many(operation: Annotated[Operation, Path()], selection: Selection, admin: AdminPart) -> BatchBody:
     """Do it to all that fit. What came of each is in the answer, which is 200 also where some of them failed."""
     seconds = admin.settings.admin_answer_seconds
