@@ -76,11 +76,12 @@ def greeting(payload: bytes, idempotency_key: str | None = None) -> Request:
 @pytest.mark.timeout(240)
 @pytest.mark.expects_errors("Kafka (producer|consumer): _(ALL_BROKERS_DOWN|TRANSPORT)")
 async def test_calls_and_sends_go_on_when_the_broker_comes_back(stack: Stack) -> None:
+    """With idempotency keys: where the producer's session ends as well, plain ones need a worker that knows of them."""
     async with gateway(stack) as door:
         assert (await door.call(greeting(b"0"))).result == b"0"
         await asyncio.to_thread(stack.broker.kill)
-        calls = [asyncio.create_task(door.call(greeting(b"%d" % n))) for n in range(1, 40)]
-        send = asyncio.create_task(door.send(greeting(b"s")))
+        calls = [asyncio.create_task(door.call(greeting(b"%d" % n, f"k{n}"))) for n in range(1, 40)]
+        send = asyncio.create_task(door.send(greeting(b"s", "s")))
         await asyncio.to_thread(stack.broker.start)
         async with asyncio.timeout(SECONDS):
             replies = await asyncio.gather(*calls)
