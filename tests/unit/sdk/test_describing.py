@@ -40,6 +40,7 @@ def test_a_service_describes_its_handlers() -> None:
         3_600_000,
     )
     assert about["handlers"]["ping"]["takes_input"] is False
+    assert about["handlers"]["ping"]["output_schema"] == {"type": "null"}
     assert about["handlers"]["ping"]["public"] is True
     assert json.loads(json.dumps(about)) == about
 

@@ -58,6 +58,8 @@ def _schema(serde: Serde[Any], annotation: Any, mode: Any) -> dict[str, Any] | N
     """The JSON schema of a value; None where it is no JSON, {} where it may be any."""
     if isinstance(serde, BytesSerde):
         return None
+    if mode == "serialization" and annotation in (None, type(None)):
+        return {"type": "null"}
     if annotation is inspect.Parameter.empty or annotation in UNTYPED:
         return {}
     try:

@@ -200,7 +200,10 @@ class _Handler:
             "description": "The invocation is accepted, or was before.",
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Sent"}}},
         }
-        return {"post": self._operation("send", [_DELAY], {"202": sent})}
+        methods = {"post": self._operation("send", [_DELAY], {"202": sent})}
+        if not self._takes_input():
+            methods["get"] = self._operation("get.send", [_DELAY], {"202": sent})
+        return methods
 
     def _operation(self, verb: str, parameters: list[Json], answers: Json) -> Json:
         where = [_KEY] if self._service.kind != "service" else []
@@ -213,7 +216,7 @@ class _Handler:
         }
         if self._about.get("description"):
             operation["description"] = self._about["description"]
-        if self._takes_input() and verb != "get":
+        if self._takes_input():
             operation["requestBody"] = self._body()
         return operation
 
@@ -268,7 +271,7 @@ def _fixed(
     return operation if body is None else operation | {"requestBody": body}
 
 
-_ANY: Final[Json] = {"200": {"description": "What the handler returned, in its content type.", "content": {"*/*": {}}}}
+_ANY: Final[Json] = {"200": {"description": "What the handler returned, in its content type; without one if nothing."}}
 _BY_TARGET: Final[Json] = {
     "required": True,
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Target"}}},
