@@ -7,6 +7,7 @@ import pytest
 from barnabas.contract.ids import awakeable_id, random_id
 from barnabas.store import keys
 from barnabas.store.port import Shard
+from tests.chaos.arena import FULL
 from tests.chaos.outside import Asked
 from tests.chaos.stage import Stage
 
@@ -101,7 +102,7 @@ def test_thousands_attach_to_one(stage: Stage) -> None:
 
 
 @pytest.mark.scenario("F36")
-@pytest.mark.parametrize("who", ["waiter", "both"])
+@pytest.mark.parametrize("who", ["waiter", "both"] if FULL else ["both"])
 def test_a_process_dies_while_its_handlers_are_attached(stage: Stage, who: str) -> None:
     """F36: the waiters' worker is killed before, and while, the outcome comes; they get it all the same, once."""
     first = stage.worker()
