@@ -137,6 +137,14 @@ async def test_malformed_bodies(client: httpx.AsyncClient, method: str, path: st
     assert is_error(await client.request(method, path, content=body, headers={"content-type": "application/json"}), 400)
 
 
+async def test_whole_numbers_may_be_written_as_fractions(client: httpx.AsyncClient, door: FakeDoor) -> None:
+    """JSON Schema does not tell 1.0 from 1."""
+    body = b'{"object_key": "a", "new_state": {"x": [1.0, 2]}}'
+    json_type = {"content-type": "application/json"}
+    assert (await client.post("/services/Account/state", content=body, headers=json_type)).status_code == 202
+    assert json.loads(door.called[0].payload)["state"] == {"x": "AQI="}
+
+
 async def test_a_body_that_is_too_large(door: FakeDoor) -> None:
     async def parts() -> AsyncIterator[bytes]:
         for _ in range(100):

@@ -5,11 +5,18 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Status = Literal["scheduled", "pending", "ready", "running", "suspended", "backing-off", "paused", "completed"]
 Operation = Literal["cancel", "kill", "pause", "resume", "purge", "purge-journal", "restart-as-new"]
-Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+def _whole(value: Any) -> Any:
+    """1.0 is a whole number to JSON Schema, though not to Python."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Byte = Annotated[int, Field(ge=0, le=255), BeforeValidator(_whole)]
 
 
 def _encodable(text: str) -> str:
@@ -170,6 +177,17 @@ class RestartedBody(_Answered):
 class Selection(_Asked):
     """Which invocations; at least one of `service`, `handler`, `key`, `status` and `ids` has to be there."""
 
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "anyOf": [
+                {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+                for name in ("service", "handler", "key", "status", "ids")
+            ]
+        },
+    )
+
     service: Text | None = None
     handler: Text | None = None
     key: Text | None = None
@@ -177,7 +195,7 @@ class Selection(_Asked):
         default=None, description="null: completed for purges and restarts, all others for the rest"
     )
     ids: list[str] | None = Field(default=None, max_length=10_000, description="These instead.")
-    limit: int = Field(default=1_000, ge=1, le=10_000)
+    limit: Annotated[int, BeforeValidator(_whole)] = Field(default=1_000, ge=1, le=10_000)
 
 
 class OutcomeBody(_Answered):
