@@ -166,7 +166,8 @@ class Expected:
             self.never.add(target[3][0])
         outcome = self._to(target, sure, False)
         if op[0] == "race":
-            return "late" if firm else OneOf("late", outcome)
+            lost = OneOf("late", CUT) if self.fell_back else "late"  # by the cancellation that the store has lost
+            return lost if firm else OneOf("late", outcome)
         return CUT if firm else outcome
 
     def _shared(self, service: str, key: str | None, program: Any, certain: bool) -> Any:
