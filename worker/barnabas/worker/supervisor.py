@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 log = logging.getLogger("barnabas.supervisor")
@@ -101,7 +103,7 @@ class Supervisor:
         )
         self._running[index] = process
         if self._stopping.is_set():  # asked to stop while the child was being started
-            process.terminate()
+            send(process, signal.SIGTERM)
         try:
             if self._on_line is not None and process.stdout is not None:
                 async for line in lines_of(process.stdout):
@@ -119,8 +121,18 @@ class Supervisor:
 
     def _signal(self, number: signal.Signals) -> None:
         for process in self._running.values():
-            if process.returncode is None:
-                process.send_signal(number)
+            send(process, number)
+
+
+def send(process: Process, number: signal.Signals) -> None:
+    """Send a signal to a child, if it has not ended.
+
+    Not by the process itself: that looks whether the child has ended and, if it just has, takes the exit code away from
+    asyncio, which then makes up another (255).
+    """
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 async def lines_of(output: asyncio.StreamReader) -> AsyncIterator[str]:
