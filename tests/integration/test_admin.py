@@ -369,6 +369,8 @@ async def test_lists_and_descriptions(office: Office, key: str) -> None:
     sent = await client.service_send(steps, arg="x")
     await sent.attach(timeout=SECONDS)
     described = await office.has_status(sent.invocation_id, "completed")
+    assert all(one["appended_at"] for one in described["journal"][1:-1])
+    assert all(one["duration_ms"] >= 0 for one in described["journal"] if one["entry_type"] == "Notification: Run")
     assert [(one["entry_type"], one["name"]) for one in described["journal"]] == [
         ("Command: Input", None),
         ("Command: Run", "first"),
@@ -390,7 +392,9 @@ async def test_the_wait_for_graph_and_bulk_operations(office: Office, key: str) 
     edges = {(one["id"], edge["id"], edge["because"]) for one in graph["nodes"] for edge in one["waits_for"]}
     assert edges >= {(sent.invocation_id, held.invocation_id, "key") for sent in behind}
     assert graph["deadlocks"] == []
-    answer = await office.http.post("/batch/invocations/cancel", json={"service": "Cart", "key": key, "status": "pending"})
+    answer = await office.http.post(
+        "/batch/invocations/cancel", json={"service": "Cart", "key": key, "status": "pending"}
+    )
     batch = answer.json()
     assert (batch["done"], batch["failed"], batch["more"]) == (5, 0, False)
     assert {one["id"] for one in batch["outcomes"]} == {sent.invocation_id for sent in behind}

@@ -13,10 +13,11 @@ from barnabas.contract.ids import InvocationId, random_id
 from barnabas.contract.records import Failure, SignalKind
 from barnabas.ingress.errors import NoAnswer
 from barnabas.log.port import LogUnavailableError
+from barnabas.runtime import journal as j
 from barnabas.store.port import StoreUnavailable
 from barnabas.worker.member import NotReady
 from tests.unit.cli.doors import FakeDoor
-from tests.unit.introspection.filling import Filled
+from tests.unit.introspection.filling import NOW, Filled
 
 REDIS = ("--redis", "redis://nowhere")
 SERVERS = ("--kafka", "nowhere:1", *REDIS)
@@ -209,6 +210,20 @@ def test_a_store_that_does_not_answer_ends_with_2(filled: Filled, monkeypatch: p
     for command in (("deadlocks",), ("list",), ("describe", str(random_id("Account", "a")))):
         result = run(*command, *REDIS)
         assert (result.exit_code, "nobody is there" in result.stderr) == (2, True)
+
+
+def test_the_journal_is_a_timeline(filled: Filled) -> None:
+    a = filled.root("Account", "a")
+    began = NOW + 1  # when it was accepted
+    filled.journal(
+        a, [j.RUN, "pay", began + 5], [j.RESULT, 1, None, b"1", began + 1_505], [j.SLEEP, "", began + 60_000]
+    )
+    lines = run("describe", str(InvocationId(a)), *REDIS).stdout.split("journal\n")[1].splitlines()
+    assert [" ".join(line.split()) for line in lines[1:3]] == [
+        "+5 ms 1. run 'pay'",
+        "+1.5 s result for position 1, after 1.5 s",
+    ]
+    assert " ".join(lines[3].split()).startswith("2. waits sleep until 2026-09-21T14:14:20.001Z")
 
 
 def test_trees_are_never_cut(filled: Filled) -> None:

@@ -70,6 +70,18 @@ def test_what_is_answered_is_completed() -> None:
     assert (lines[3].entry_type, lines[3].position, lines[3].size) == ("Notification: Run", 2, 2)
 
 
+def test_times_are_there_where_they_were_noted() -> None:
+    journal: list[j.Entry] = [
+        [j.RUN, "old"],
+        [j.RUN, "a", 100],
+        [j.RESULT, 2, None, b"1", 130],
+        [j.RESULT, 1, None, b"", 140],
+    ]
+    lines = lines_of([*journal, [j.CANCELLED, 0, None, 150], [j.RESULT, 9, None, b"", 160]])
+    assert [line.appended_at for line in lines] == [None, None, 100, 130, 140, 150, 160]
+    assert [line.took for line in lines] == [None, None, None, 30, None, None, None]
+
+
 def test_the_end() -> None:
     assert output_line(4, 3, None).entry_type == "Command: Output"
     assert output_line(4, None, Failure(404, "no")).text == "failed: [404] no"

@@ -148,7 +148,9 @@ async def test_invocations_in_every_state(filled: Filled) -> None:
 async def test_journals_have_restates_names(filled: Filled) -> None:
     a = filled.root("Account", "a")
     callee = filled.call(a, "Teller")
-    filled.journal(a, [j.RUN, "pay"], [j.FAILURE, 2, None, 500, "no", {}], [j.SIGNAL, "go"], [j.CANCELLED, 0, None])
+    filled.journal(
+        a, [j.RUN, "pay", NOW], [j.FAILURE, 2, None, 500, "no", {}, NOW + 20], [j.SIGNAL, "go"], [j.CANCELLED, 0, None]
+    )
     filled.journal(a, [j.RESULT, "go", j.OF_SIGNAL, b"12"])
     over = finished(filled)
     found = await rows(filled, f"SELECT * FROM sys_journal WHERE id = '{text(a)}' ORDER BY index")
@@ -163,6 +165,7 @@ async def test_journals_have_restates_names(filled: Filled) -> None:
         (6, "Notification: Signal", "go", None, None, None, None, 2),
     ]
     assert found[3]["failure"] == "[500] no"
+    assert (found[3]["appended_at"], found[3]["duration_ms"]) == ("2026-09-21T14:13:20.020Z", 20)
     types = await rows(filled, f"SELECT entry_type, bytes FROM sys_journal WHERE id = '{text(over)}' ORDER BY index")
     assert [tuple(row.values()) for row in types] == [
         ("Command: Input", 5),

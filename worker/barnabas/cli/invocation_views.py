@@ -24,6 +24,7 @@ from barnabas.introspection.pictures import Picture
 _REASONS = {KEY: "its key, held by", CALL: "the result of its call", ATTACH: "the result it attached to"}
 _TIMES = ("accepted_at", "completed_at", "expires_at", "due", "retry_at")
 _WIDE = 1_000
+_SINCE = 8  # width of the column with times
 _STYLES = {"running": "green", "suspended": "cyan", "backing-off": "yellow", "paused": "red"}
 
 
@@ -102,7 +103,7 @@ def plain_picture(picture: Picture) -> dict[str, Any]:
 def _plain_line(line: Line) -> dict[str, Any]:
     plain = dataclasses.asdict(line)
     plain["invocation"] = None if line.invocation is None else str(line.invocation)
-    return plain | {"wakeup_at": iso(line.wakeup_at)}
+    return plain | {"wakeup_at": iso(line.wakeup_at), "appended_at": iso(line.appended_at)}
 
 
 def _plain_relative(one: Relative) -> dict[str, Any]:
@@ -198,18 +199,28 @@ def _named(one: Relative) -> str:
 
 
 def _drawn(line: Line, picture: Picture, now: int) -> str:
-    """A line of the timeline: command by its number, what came in indented below."""
+    """A line of the timeline: when it was since acceptance, commands by number, what came in indented below."""
     text = escape(line.text)
     if line.entry_type == "Command: Input":
-        return f"   [dim]accepted[/] {_when(picture.accepted_at, now) or ''}"
+        return f"{'':>{_SINCE}}  [dim]accepted[/] {_when(picture.accepted_at, now) or ''}"
     if line.entry_type == "Command: Output":
         how = "[red]" if line.failure is not None else "[green]"
-        return f"   {how}{text}[/] [dim]{_when(picture.completed_at, now) or ''}[/]"
-    if line.position is not None and line.entry_type.startswith("Command:"):
+        return f"{_since_accepted(picture.completed_at, picture)}  {how}{text}[/]"
+    since = _since_accepted(line.appended_at, picture)
+    if line.entry_type.startswith("Command:"):
         mark = "[yellow]waits[/]  " if line.completed is False else ""
         due = f" [dim]until {_when(line.wakeup_at, now)}[/]" if line.wakeup_at is not None else ""
-        return f"  {line.position}. {mark}{text}{due}"
-    return f"     [red]{text}[/]" if line.failure is not None else f"     [dim]{text}[/]"
+        return f"{since}  {line.position}. {mark}{text}{due}"
+    took = f", after {span(line.took)}" if line.took is not None and line.took >= 0 else ""
+    style = "red" if line.failure is not None else "dim"
+    return f"{since}     [{style}]{text}{took}[/]"
+
+
+def _since_accepted(ms: int | None, picture: Picture) -> str:
+    """`+1.5 s`, in a column."""
+    known = ms is not None and picture.accepted_at is not None
+    text = f"+{span(max(0, (ms or 0) - (picture.accepted_at or 0)))}" if known else ""
+    return f"[dim]{text:>{_SINCE}}[/]"
 
 
 def _status(picture: Picture) -> str:

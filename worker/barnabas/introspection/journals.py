@@ -56,12 +56,14 @@ class Line:
     wakeup_at: int | None = None  # ms, of a sleep
     size: int | None = None  # bytes of a result
     failure: Failure | None = None
+    appended_at: int | None = None  # ms; None: not noted, by an older version
+    took: int | None = None  # ms from the command to this result
 
 
 def lines_of(journal: Sequence[j.Entry], *, input_size: int | None = None) -> list[Line]:
     """All entries, the input first."""
     open_ones = {one.position for one in open_commands(journal)}
-    commands: list[j.Entry] = []
+    commands: list[j.Entry] = []  # so far
     lines = [Line(0, "Command: Input", "input", size=input_size)]
     for index, entry in enumerate(journal, 1):
         if entry[0] < j.FIRST_NOTIFICATION:
@@ -97,17 +99,20 @@ def _command(index: int, position: int, entry: j.Entry, is_open: bool) -> Line:
         invocation=_about(entry),
         target=_target(entry) if kind in (j.CALL, j.SEND) else None,
         wakeup_at=entry[2] if kind == j.SLEEP else None,
+        appended_at=j.appended_at(entry),
     )
 
 
 def _notification(index: int, entry: j.Entry, commands: Sequence[j.Entry]) -> Line:
+    at = j.appended_at(entry)
     if entry[0] == j.CANCELLED:
-        return Line(index, "Notification: Signal", "cancelled", name="CANCEL")
+        return Line(index, "Notification: Signal", "cancelled", name="CANCEL", appended_at=at)
     of_signal = entry[2] == j.OF_SIGNAL
     position = None if of_signal else entry[1]
     # A result may lie ahead of its command (R7): then nobody can say yet what it answers, but for awakeables.
-    answered = commands[position - 1][0] if position is not None and 0 < position <= len(commands) else None
-    kind = "Signal" if of_signal or answered is None else NAMES.get(answered, str(answered))
+    answered = commands[position - 1] if position is not None and 0 < position <= len(commands) else None
+    kind = "Signal" if of_signal or answered is None else NAMES.get(answered[0], str(answered[0]))
+    asked_at = None if answered is None else j.appended_at(answered)
     failure = Failure(entry[3], entry[4], entry[5]) if entry[0] == j.FAILURE else None
     text = j.describe(entry) + (f": [{failure.code}] {failure.message}" if failure is not None else "")
     size = len(entry[3]) if entry[0] == j.RESULT and isinstance(entry[3], bytes) else None
@@ -119,6 +124,8 @@ def _notification(index: int, entry: j.Entry, commands: Sequence[j.Entry]) -> Li
         position=position,
         size=size,
         failure=failure,
+        appended_at=at,
+        took=None if at is None or asked_at is None else at - asked_at,
     )
 
 

@@ -202,6 +202,8 @@ def _journal_row(id_: bytes, line: Line) -> Row:
         line.position,
         line.size,
         None if line.failure is None else f"[{line.failure.code}] {line.failure.message}",
+        line.appended_at,
+        line.took,
         line.text,
     )
 
@@ -220,6 +222,8 @@ JOURNALS: Final = Table(
         "command_index": _NUMBER,
         "bytes": _NUMBER,
         "failure": _TEXT,
+        "appended_at": _TIME,
+        "duration_ms": _NUMBER,
         "description": _TEXT,
     },
     ("live", "journals", "ring", "kept"),

@@ -117,6 +117,8 @@ class LineBody(_Answered):
     invoked_id: str | None
     invoked_target: str | None
     sleep_wakeup_at: str | None
+    appended_at: str | None
+    duration_ms: int | None = Field(description="Of a result: since its command.")
     bytes: int | None
     failure: str | None
 

@@ -84,6 +84,8 @@ def line(one: Line) -> bodies.LineBody:
         invoked_id=None if one.invocation is None else str(one.invocation),
         invoked_target=one.target,
         sleep_wakeup_at=moment(one.wakeup_at),
+        appended_at=moment(one.appended_at),
+        duration_ms=one.took,
         bytes=one.size,
         failure=_failed(one.failure),
     )
