@@ -254,9 +254,7 @@ class Scheduler:
         poison = PoisonRecord("expired", "it waited for its due time, and its record is not in the store any more")
         self._bury(waiting, LOST, poison, Failure(500, f"dead letter: {poison.detail}"), None)
 
-    def _bury(
-        self, waiting: Waiting, how: bytes, poison: PoisonRecord, failure: Failure, record: bytes | None
-    ) -> None:
+    def _bury(self, waiting: Waiting, how: bytes, poison: PoisonRecord, failure: Failure, record: bytes | None) -> None:
         """It becomes a dead letter, and who waits for it is told."""
         topic, partition = self.directory.delay_place(waiting.id)
         key = partition_key(waiting.id, None).encode()
