@@ -145,9 +145,9 @@ def test_cancels_at_any_moment_have_one_outcome(stage: Stage, killed: bool) -> N
         stage.worker(instance="one", session_ms=6000)
     thread.join()
     stage.outside.flush()
-    attaches = [stage.outside.attach(asked.id) for asked in trips]
     answers = stage.answers(trips, 60)
-    assert stage.answers(attaches, 60) == answers
+    late = trips[-400:]  # those before may have left the ring
+    assert stage.answers([stage.outside.attach(asked.id) for asked in late], 60) == answers[-400:]
     stage.wait_quiet()
     cancelled = [asked for asked, answer in zip(trips, answers, strict=True) if answer == CANCELLED]
     assert {answer for answer in answers if answer != CANCELLED} <= {"travelled"}

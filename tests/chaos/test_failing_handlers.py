@@ -15,7 +15,7 @@ PAUSES = [min(FIRST_PAUSE * 2**n, LONGEST_PAUSE) for n in range(ATTEMPTS - 1)]
 @pytest.mark.scenario("F25")
 def test_calls_to_what_is_not_deployed_wait_and_go_on_after_a_deploy(stage: Stage) -> None:
     """F25: unknown service, unknown handler, call and send, invocations and raw records from outside; no tight loop."""
-    old = stage.worker(instance="one")
+    old = stage.worker(instance="one", session_ms=6000)  # it is back within its session, as the same member
     calls = [stage.outside.call("Talk/call_late", None, how) for how in ("call", "handler", "send")]
     direct = [stage.outside.call("Talk/added_later", None, "directly"), stage.outside.call("Late/hello", None, "early")]
     stage.outside.send_raw("Talk", "added_later", None, b'"raw"')
@@ -26,7 +26,7 @@ def test_calls_to_what_is_not_deployed_wait_and_go_on_after_a_deploy(stage: Stag
     stage.wait_status(direct[0].id, "backing-off")
     attempts = {one.id: stage.attempts(one.id) for one in [*calls, direct[0]]}
     old.close()
-    stage.worker(instance="one", version="late")
+    stage.worker(instance="one", session_ms=6000, version="late")
     assert stage.answers(calls, 60) == ['"hello called"', '"added called"', "sent"]
     assert stage.answers(direct, 60) == ["added directly", "hello early"]
     stage.wait_for(lambda: list(stage.counted().values()).count(1) == 6, "the raw record and the send are done too", 40)

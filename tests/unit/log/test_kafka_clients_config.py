@@ -15,16 +15,23 @@ BROKER_DECIDES = ("session.timeout.ms", "heartbeat.interval.ms", "partition.assi
 
 
 def test_kip_848_leaves_the_times_and_the_assignor_to_the_broker() -> None:
-    config = _membership(KafkaSettings(bootstrap="b:1", group="g", group_protocol="consumer"))
+    config = _membership(KafkaSettings(bootstrap="b:1", group="g", group_protocol="consumer"), ["t"])
     assert config["group.protocol"] == "consumer"
     assert not any(name in config for name in BROKER_DECIDES)
 
 
 def test_the_classic_protocol_is_cooperative_with_a_short_session() -> None:
-    config = _membership(KafkaSettings(bootstrap="b:1", group="g", instance_id="worker-1"))
+    config = _membership(KafkaSettings(bootstrap="b:1", group="g", instance_id="worker-1"), ["t"])
     assert config["partition.assignment.strategy"] == "cooperative-sticky"
     assert config["session.timeout.ms"] == 6_000
-    assert config["group.instance.id"] == "worker-1"
+    assert str(config["group.instance.id"]).startswith("worker-1-")
+
+
+def test_a_static_member_with_other_topics_is_another_one() -> None:
+    """A group gives one that comes back what it had: the topics of a service that was added would be nobody's."""
+    settings = KafkaSettings(bootstrap="b:1", group="g", instance_id="worker-1")
+    one, same, other = (_membership(settings, topics) for topics in (["a", "b"], ["b", "a"], ["a", "b", "c"]))
+    assert one["group.instance.id"] == same["group.instance.id"] != other["group.instance.id"]
 
 
 async def test_a_member_needs_a_group_and_topics() -> None:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from functools import partial
+from zlib import crc32
 
 from barnabas.log.kafka_polling import PollingThread
 from barnabas.log.port import Batch, ConsumerEvents, Position
@@ -109,7 +110,7 @@ class GroupConsumer(_ThreadedConsumer):
     ) -> None:
         if settings.group is None or not topics:
             raise ValueError("a member of a consumer group needs `group` in its settings and at least one topic")
-        super().__init__(settings, {**_fetching(settings), **_membership(settings)}, topics, events, loop)
+        super().__init__(settings, {**_fetching(settings), **_membership(settings, topics)}, topics, events, loop)
 
 
 class AssignedConsumer(_ThreadedConsumer):
@@ -148,10 +149,12 @@ def _no_membership(settings: KafkaSettings) -> dict[str, object]:
     return config
 
 
-def _membership(settings: KafkaSettings) -> dict[str, object]:
+def _membership(settings: KafkaSettings, topics: Sequence[str]) -> dict[str, object]:
     config: dict[str, object] = {"group.id": settings.group, "group.protocol": settings.group_protocol}
     if settings.instance_id is not None:
-        config["group.instance.id"] = settings.instance_id
+        # A static member that comes back is given what it had, without a look at what it subscribes to now: a topic
+        # that a deployment adds would be nobody's. With other topics it is another member.
+        config["group.instance.id"] = f"{settings.instance_id}-{crc32(' '.join(sorted(topics)).encode()):08x}"
     if settings.group_protocol == "classic":  # with KIP-848 the broker decides all three, and naming them is an error
         config["partition.assignment.strategy"] = "cooperative-sticky"
         config["session.timeout.ms"] = settings.session_timeout_ms
