@@ -299,12 +299,6 @@ def test_a_call_to_a_service_that_nobody_knows_fails_the_attempt_and_sends_nothi
     assert len(bench.sent) == 1
 
 
-def test_the_result_for_a_caller_whose_service_is_gone_is_a_dead_letter() -> None:
-    bench = bench_of_service()
-    bench.call("run", "x", caller=Caller(bytes(random_id("Gone", None)), "Gone", "ab", 3))
-    assert [letter.reason for letter in bench.dead_letters] == ["unaddressed"]
-
-
 # -- marks by themselves
 
 

@@ -11,6 +11,7 @@ from barnabas.contract import codec
 from barnabas.contract.ids import idempotent_id, random_id, workflow_id
 from barnabas.contract.records import Caller, Failure, Invocation, ReplyTo, Signal, SignalKind
 from barnabas.runtime import live as states_of
+from barnabas.runtime.sender import STRANDED_MS
 from barnabas.runtime.shard import CLOCK_SLACK_MS
 from barnabas.runtime.signals import GRACE_MS
 from barnabas.store import keys
@@ -399,6 +400,42 @@ def test_a_deferred_cancel_outlives_a_crash_after_the_acknowledgement() -> None:
     bench.tenure.on_session_over()
     bench.work()
     assert [signal.kind for signal in bench.signals] == [SignalKind.CANCEL]
+
+
+def test_a_result_for_a_service_that_is_not_known_yet_waits_for_it() -> None:
+    """A service that has just been deployed calls, and whoever it calls has not read the registry since."""
+    bench = Bench(svc, other)
+    known = bench.directory.services.pop("Other")
+    caller = random_id("Other", None)
+    waiter = Caller(caller, "Other", caller.service_partition_key, 1)
+    bench.feed(Invocation(random_id("Svc", None), "Svc", "count", None, b"5", {}, waiter))
+    assert (bench.signals, bench.dead_letters) == ([], [])
+    bench.crash()
+    bench.pass_time(1_000)
+    bench.engine.tidy()
+    bench.work()
+    assert bench.signals == []
+    bench.directory.services["Other"] = known
+    bench.engine.tidy()
+    bench.work()
+    [signal] = bench.signals
+    assert (signal.kind, signal.invocation, signal.result) == (SignalKind.COMPLETION, caller, b"5")
+    assert bench.stored("HGETALL", keys.DEFERRED) == {}
+
+
+def test_a_result_for_a_service_that_never_comes_becomes_a_dead_letter() -> None:
+    bench = Bench(svc, other)
+    bench.directory.services.pop("Other")
+    caller = random_id("Other", None)
+    waiter = Caller(caller, "Other", caller.service_partition_key, 1)
+    bench.feed(Invocation(random_id("Svc", None), "Svc", "count", None, b"5", {}, waiter))
+    bench.engine.tidy()
+    bench.pass_time(STRANDED_MS + 1)
+    bench.engine.tidy()
+    bench.work()
+    [letter] = bench.dead_letters
+    assert letter.reason == "unaddressed"
+    assert bench.stored("HGETALL", keys.DEFERRED) == {}
 
 
 def test_callers_position_is_part_of_who_waits() -> None:

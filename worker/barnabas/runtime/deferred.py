@@ -1,13 +1,16 @@
-"""Signals about invocations that this shard has sent and that were not acknowledged yet (R6).
+"""Signals that cannot go yet: about what this shard has sent and Kafka has not acknowledged (R6), or to nobody known.
 
 Such a signal becomes an outbox entry, with a number and a label of its own, once the invocation's record has left the
 outbox. Given its number at once and held back, it could be overtaken by a later entry for the same partition, and the
-receiver, who keeps the highest number, would drop it. Called by `sender.py`.
+receiver, who keeps the highest number, would drop it.
+
+A signal whose service is not registered is *stranded*: a new service may call before others have heard of it, and its
+results must not be lost. Called by `sender.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from barnabas.contract import codec
 from barnabas.contract.records import Signal
@@ -20,11 +23,13 @@ class Deferred:
 
     def __init__(self) -> None:
         self._signals: dict[bytes, dict[int, Signal]] = {}  # by invocation, and by number
+        self._stranded: dict[int, Signal] = {}
+        self._tried: dict[int, int] = {}  # when it was first tried again, ms
         self._last = 0
         self._ops: list[Op] = []
 
     def __len__(self) -> int:
-        return sum(map(len, self._signals.values()))
+        return sum(map(len, self._signals.values())) + len(self._stranded)
 
     def add(self, signal: Signal) -> None:
         """Keep it until `pop`."""
@@ -39,6 +44,25 @@ class Deferred:
             return ()
         self._ops.append(("HDEL", keys.DEFERRED, *signals))
         return signals.values()
+
+    def strand(self, signal: Signal) -> None:
+        """Keep it until its service is known."""
+        self._last += 1
+        self._stranded[self._last] = signal
+        self._ops.append(("HSET", keys.DEFERRED, self._last, codec.encode_signal(signal)))
+
+    def pop_stranded(self, is_known: Callable[[bytes], bool], now: int, longest: int) -> list[Signal]:
+        """Those whose service is known now, and those that have been tried for longer than `longest` ms."""
+        gone = [
+            number
+            for number, signal in self._stranded.items()
+            if self._tried.setdefault(number, now) + longest < now or is_known(signal.invocation)
+        ]
+        if gone:
+            self._ops.append(("HDEL", keys.DEFERRED, *gone))
+        for number in gone:
+            del self._tried[number]
+        return [self._stranded.pop(number) for number in gone]
 
     @property
     def ids(self) -> list[bytes]:

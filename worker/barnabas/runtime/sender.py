@@ -22,6 +22,10 @@ from barnabas.runtime.outbox import Entry, Outbox
 _SHORT: Final = 1000
 
 
+#: How long a signal waits for its service to be registered, ms. Workers hear of a new one within seconds.
+STRANDED_MS: Final = 600_000
+
+
 class Call(NamedTuple):
     """A call by its id, and who waits for its result."""
 
@@ -73,19 +77,34 @@ class Sender:
         id_ = InvocationId(signal.invocation)
         # Only what runs gives out ids of awakeables: its record is past the delays. A named signal may come sooner.
         of_awakeable = signal.kind is SignalKind.RESOLVE and signal.name is None
-        by_delays = id_.delayed and not of_awakeable and not self._is_scheduler
+        to_what_runs = of_awakeable or signal.kind is SignalKind.COMPLETION
+        by_delays = id_.delayed and not to_what_runs and not self._is_scheduler
         place = self.directory.delay_place(id_) if by_delays else self.directory.signal_place(service, id_)
         self.signal_to(place, signal, partition_key(id_, key).encode())
 
     def signal_to(self, place: tuple[str, int] | None, signal: Signal, key: bytes) -> None:
-        """A signal to a place that is known already; a dead letter where there is none."""
-        signal.label = self._label()
-        value = codec.encode_signal(signal)
+        """A signal to a place that is known already; where there is none, it waits until its service is registered."""
         if place is None:
-            detail = f"no service that {InvocationId(signal.invocation)} could belong to is registered"
+            signal.label = None
+            self.deferred.strand(signal)
+            return
+        signal.label = self._label()
+        self._add(*place, key, codec.encode_signal(signal))
+
+    def retry_stranded(self, now: int) -> None:
+        """Send what waited for a service that is registered now; what has waited too long becomes a dead letter."""
+        for signal in self.deferred.pop_stranded(self._is_known, now, STRANDED_MS):
+            service = self.directory.service_of(signal.invocation)
+            if service is not None:
+                self._signal(signal, service, None)
+                continue
+            id_ = InvocationId(signal.invocation)
+            detail = f"no service that {id_} could belong to was registered for {STRANDED_MS // 1000} s"
+            key, value = partition_key(id_, None).encode(), codec.encode_signal(signal)
             self.dead_letter(DeadLetter("unaddressed", detail, "", -1, -1, 0, key, value))
-        else:
-            self._add(*place, key, value)
+
+    def _is_known(self, id_: bytes) -> bool:
+        return self.directory.service_of(id_) is not None
 
     def gone(self, entry: Entry) -> None:
         """An outbox entry was acknowledged, or can never be delivered: what was held back for it goes now (R6)."""

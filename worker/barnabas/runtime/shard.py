@@ -584,6 +584,7 @@ class ShardEngine(Hosting):
     def tidy(self) -> None:
         """Suspend, forget, expire. Call now and then."""
         self.tidying.tidy()
+        self.sender.retry_stranded(self.now)
         self._expire()
 
     def _expire(self) -> None:

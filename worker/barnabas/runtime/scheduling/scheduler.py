@@ -326,7 +326,8 @@ class Scheduler:
         return True
 
     def tidy(self) -> None:
-        """Nothing gathers that a commit does not drop."""
+        """Send what waited for services that are known now."""
+        self.sender.retry_stranded(self.now)
 
     def close(self) -> None:
         """Stop; what is not in the store is forgotten."""
