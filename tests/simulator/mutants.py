@@ -19,6 +19,7 @@ from barnabas.runtime import effects as fx
 from barnabas.runtime import journal as j
 from barnabas.runtime.attempt import Attempt
 from barnabas.runtime.hosting import Hosting
+from barnabas.runtime.keeping import Keeping
 from barnabas.runtime.live import Step
 from barnabas.runtime.marks import Marks, Verdict
 from barnabas.runtime.outbox import Outbox
@@ -231,12 +232,12 @@ def _r12_answer() -> list[Patch]:
 
 
 def _r13() -> list[Patch]:
-    def by_the_clock(self: ShardEngine) -> None:
-        self.read_time = max(self.read_time, self.now)
+    def by_the_clock(self: Keeping) -> None:
+        self.read(self._engine.now)
         expire(self)
 
-    expire = ShardEngine._expire
-    return [(ShardEngine, "_expire", by_the_clock)]
+    expire = Keeping.expire
+    return [(Keeping, "expire", by_the_clock)]
 
 
 def _r14() -> list[Patch]:

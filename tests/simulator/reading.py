@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from barnabas.log.port import Record
 from barnabas.runtime import effects as fx
-from barnabas.runtime.intake import Intake, Spilled, unpack_spilled
+from barnabas.runtime.intake import Intake
 from barnabas.runtime.kept import Found, KeptOutcome, unpack_kept
 from barnabas.runtime.scheduling.effects import ReadRecords, ReadStranded, ReadWindow
 from barnabas.runtime.scheduling.intake import DelayIntake
 from barnabas.runtime.scheduling.scheduler import Scheduler
 from barnabas.runtime.scheduling.waiting import Waiting, id_of_member, unpack_waiting
 from barnabas.runtime.shard import ShardEngine
+from barnabas.runtime.spilled import Spilled, unpack_spilled
 from barnabas.runtime.tenure import Tenure
 from barnabas.store import keys
 from barnabas.store.port import Query
@@ -138,7 +139,7 @@ class WorkerReads:
                 self._trace(engine, numbers)
             case fx.ReadEnd():
                 asked_at = engine.now
-                self._end(engine, lambda end: engine.on_end(asked_at, end))
+                self._end(engine, lambda end: engine.keeping.on_end(asked_at, end))
             case fx.Expire(before):
                 self._expire(engine, before)
             case fx.CheckDeadlock():
@@ -217,7 +218,7 @@ class WorkerReads:
             def outcomes(found: list[Any]) -> None:
                 if not engine.closed:
                     kept = _outcomes(ids, found[0] if ids else [])
-                    engine.on_expired({id_: kept.get(id_) for id_ in ids}, earliest)
+                    engine.keeping.on_expired({id_: kept.get(id_) for id_ in ids}, earliest)
 
             queries: list[Query] = [("HMGET", keys.KEPT, *ids)] if ids else []
             question(self._member, engine, "Expire", queries, outcomes)

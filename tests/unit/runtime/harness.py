@@ -18,12 +18,13 @@ from barnabas.contract.topics import TopicNames
 from barnabas.log.port import OutRecord, Record
 from barnabas.runtime import effects as fx
 from barnabas.runtime.directory import Directory
-from barnabas.runtime.intake import Intake, unpack_spilled
+from barnabas.runtime.intake import Intake
 from barnabas.runtime.kept import Found, unpack_kept
 from barnabas.runtime.limits import Limits
 from barnabas.runtime.live import Live, Step
 from barnabas.runtime.recovery import QUESTIONS
 from barnabas.runtime.shard import ShardEngine
+from barnabas.runtime.spilled import unpack_spilled
 from barnabas.runtime.tenure import Tenure
 from barnabas.store import keys
 from barnabas.store.memory import MemoryCore
@@ -260,13 +261,13 @@ class Bench:
                 self.engine.operating.on_ring(signal, self.core.read(self.shard, ("LRANGE", keys.RING, 0, -1)))
                 self.engine.run_ready()
             case fx.ReadEnd():
-                self.engine.on_end(self.now, self.end)
+                self.engine.keeping.on_end(self.now, self.end)
             case fx.Expire(before):
                 entries = self.core.read(self.shard, ("ZRANGE", keys.EXPIRY, 0, -1))
                 gone = [id_ for id_, expires in entries if expires <= before]
                 kept = self.found([], gone).kept
                 later = [int(expires) for _, expires in entries if expires > before]
-                self.engine.on_expired({id_: kept.get(id_) for id_ in gone}, later[0] if later else None)
+                self.engine.keeping.on_expired({id_: kept.get(id_) for id_ in gone}, later[0] if later else None)
 
     def crash(self, *, work: bool = True) -> None:
         """The process dies, and another takes the shard."""

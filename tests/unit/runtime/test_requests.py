@@ -11,8 +11,8 @@ from barnabas.contract import codec
 from barnabas.contract.ids import idempotent_id, random_id, workflow_id
 from barnabas.contract.records import Caller, Failure, Invocation, ReplyTo, Signal, SignalKind
 from barnabas.runtime import live as states_of
+from barnabas.runtime.keeping import CLOCK_SLACK_MS
 from barnabas.runtime.sender import STRANDED_MS
-from barnabas.runtime.shard import CLOCK_SLACK_MS
 from barnabas.runtime.signals import GRACE_MS
 from barnabas.store import keys
 from tests.unit.runtime.harness import NAMES, Bench

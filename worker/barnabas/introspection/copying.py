@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from barnabas.introspection.reading import DELAY_SHARDS, DELAYS, Places
-from barnabas.runtime.intake import unpack_spilled
 from barnabas.runtime.kept import unpack_kept
 from barnabas.runtime.live import Live, unpack_live
 from barnabas.runtime.ring import RingEntry, unpack_ring_entry
+from barnabas.runtime.spilled import unpack_spilled
 from barnabas.store import keys
 from barnabas.store.looking import EACH, Looks
 from barnabas.store.port import Query, Service, Shard

@@ -22,10 +22,10 @@ from barnabas.contract.records import Invocation
 from barnabas.introspection.pictures import Picture, picture_of_kept, picture_of_live, picture_of_ring, who_wants
 from barnabas.introspection.reading import DELAY_SHARDS, DELAYS, SHARDS_A_PAGE, Places, pages
 from barnabas.introspection.statuses import COMPLETED, PENDING
-from barnabas.runtime.intake import unpack_spilled
 from barnabas.runtime.live import SCHEDULED, unpack_live
 from barnabas.runtime.ring import unpack_ring_entry
 from barnabas.runtime.scheduling.waiting import unpack_waiting
+from barnabas.runtime.spilled import unpack_spilled
 from barnabas.store import keys
 from barnabas.store.port import Query, Service, Shard, Store
 

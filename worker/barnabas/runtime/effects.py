@@ -113,12 +113,12 @@ class TraceSignals(Read):
 
 @dataclass(frozen=True, slots=True)
 class ReadEnd(Read):
-    """Ask for the end of the invocations topic -> `on_end`."""
+    """Ask for the end of the invocations topic -> `Keeping.on_end`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expire(Read):
-    """Read the kept outcomes that expired before `before` (append time, ms) -> `on_expired`."""
+    """Read the kept outcomes that expired before `before` (append time, ms) -> `Keeping.on_expired`."""
 
     before: int
 

@@ -8,9 +8,7 @@ known?), and the mark is raised in either case, so that each record is judged on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-import msgpack
+from typing import TYPE_CHECKING, Any, Final
 
 from barnabas.contract import codec, raw
 from barnabas.contract.errors import UNADDRESSED, PoisonRecord
@@ -24,13 +22,11 @@ from barnabas.runtime.marks import Verdict
 from barnabas.runtime.operating import STATE_PATCH
 from barnabas.runtime.outsiders import is_shut_out, refusal
 from barnabas.runtime.sender import letter_of
+from barnabas.runtime.spilled import Spilled, pack_record, pack_spilled, standing
 from barnabas.store import keys
-from barnabas.store.port import Op
 
 if TYPE_CHECKING:
     from barnabas.runtime.shard import ShardEngine
-
-pack = msgpack.Packer(autoreset=True).pack
 
 _INVOCATIONS = "i"
 _SIGNALS = "s"
@@ -38,47 +34,6 @@ _SIGNALS = "s"
 
 #: The latest due time, ms: a store's scores are doubles.
 END_OF_TIME: Final = 2**53 - 1
-
-
-class Spilled(NamedTuple):
-    """An invocation that waits in the store alone: where its record is in Kafka, and the record, if it is at hand."""
-
-    id: bytes
-    offset: int
-    record: Record | None
-    stored: bool  # whether the store had the record
-
-
-def _standing(lane: Lane) -> Op:
-    """What the store is to know of a lane's spilled work as a whole."""
-    if not lane.spilled:
-        return ("HDEL", keys.SPILL_COUNTS, lane.key)
-    return ("HSET", keys.SPILL_COUNTS, lane.key, pack((lane.spilled, lane.elsewhere_since)))
-
-
-def unpack_standing(packed: bytes) -> tuple[int, int]:
-    """How many wait in the store, and the append time of the oldest record that Kafka alone has."""
-    spilled, elsewhere_since = msgpack.unpackb(packed)
-    return spilled, elsewhere_since
-
-
-def unpack_record(packed: bytes) -> Record:
-    """A record as it lies in the store."""
-    return _record(msgpack.unpackb(packed))
-
-
-def unpack_spilled(packed: bytes) -> Spilled:
-    """An entry as it lies in the store."""
-    id_, offset, fields = msgpack.unpackb(packed)
-    if fields is None:
-        return Spilled(id_, offset, None, False)
-    return Spilled(id_, offset, _record(fields), True)
-
-
-def _record(fields: list[Any]) -> Record:
-    offset, timestamp, key, value, headers = fields
-    pairs = None if headers is None else [(name, text) for name, text in headers]
-    return Record(offset, timestamp, key, value, pairs)
 
 
 class Intake:
@@ -157,7 +112,7 @@ class Intake:
             self._refilled.clear()
             engine.kept.release()
         if batch:
-            engine.read_time = max(engine.read_time, batch[-1][0].timestamp)
+            engine.keeping.read(batch[-1][0].timestamp)
         engine.offsets_moved = True
         if len(engine.parked):
             engine.signals.drop_overdue()
@@ -287,9 +242,9 @@ class Intake:
         if not room and not lane.elsewhere_since:
             lane.elsewhere_since = record.timestamp
         engine.ops += (
-            ("RPUSH", keys.spilled(lane.key), pack((id_, record.offset, tuple(record) if room else None))),
+            ("RPUSH", keys.spilled(lane.key), pack_spilled(id_, record, stored=room)),
             ("HSET", keys.SPILL, id_, record.offset),
-            _standing(lane),
+            standing(lane),
         )
 
     def on_refilled(self, key: str, entries: Sequence[Spilled]) -> None:
@@ -312,7 +267,7 @@ class Intake:
         engine.ops += (
             ("LTRIM", keys.spilled(key), len(entries), -1),
             ("HDEL", keys.SPILL, *(entry.id for entry in entries)),
-            _standing(lane),
+            standing(lane),
         )
         elsewhere = [entry.id for entry in entries if not entry.stored]
         if elsewhere:
@@ -330,10 +285,10 @@ class Intake:
         assert lane is not None
         lane.refilling = False
         lane.elsewhere_since = since
-        kept = [part for id_, record in records for part in (id_, pack(tuple(record)))]
+        kept = [part for id_, record in records for part in (id_, pack_record(record))]
         if kept:
             engine.ops.append(("HSET", keys.SPILL_RECORDS, *kept))
-        engine.ops.append(_standing(lane))
+        engine.ops.append(standing(lane))
         if lane.head is None:  # its turn came meanwhile
             engine.refill(key)
 

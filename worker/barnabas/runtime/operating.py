@@ -98,7 +98,7 @@ class Operating:
         engine, id_ = self._engine, signal.invocation
         match signal.kind:
             case SignalKind.PURGE:
-                if not engine.forget_kept(id_, kept):
+                if not engine.keeping.forget(id_, kept):
                     self.refuse(signal, CONFLICT, "other handlers of the workflow are at work")
                     return
                 self.answer(signal, DONE)
@@ -138,7 +138,7 @@ class Operating:
     def _restart(self, signal: Signal, old: RingEntry) -> None:
         engine, new_id = self._engine, signal.call_id
         kind = engine.directory.services[engine.shard.service].handlers.get(old.handler)
-        if new_id is None or not engine.owns(new_id):
+        if new_id is None or not self._owns(new_id):
             self.refuse(signal, 400, "the new invocation's id does not belong to this shard")
         elif kind == "workflow":
             self.refuse(signal, UNPROCESSABLE, "a workflow runs once a key: purge it, and submit it again")
@@ -149,8 +149,27 @@ class Operating:
             self.refuse(signal, 400, f"cannot keep the journal up to command {signal.position}: {detail}")
         else:
             if new_id not in engine.live and new_id not in engine.ring:  # else the record of the signal came twice
-                engine.restart(old, new_id, prefix)
+                self._start(old, new_id, prefix)
             self.answer(signal, DONE, new_invocation_id=str(InvocationId(new_id)))
+
+    def _owns(self, id_: bytes) -> bool:
+        """Whether an invocation with this id belongs to this shard."""
+        shard = self._engine.shard
+        service = self._engine.directory.services[shard.service]
+        invocation = InvocationId(id_)
+        return invocation.of_service(service.name) and invocation.partition(service.partitions) == shard.partition
+
+    def _start(self, old: RingEntry, id_: bytes, journal: list[j.Entry]) -> None:
+        """Run again what is over, as another invocation, which has this much of the journal already."""
+        engine = self._engine
+        service = engine.shard.service
+        kinds = engine.directory.services[service].handlers
+        exclusive = old.key is not None and kinds.get(old.handler) == "exclusive"
+        engine.accepted += 1
+        live = Live(id_, service, old.handler, old.key, exclusive, engine.accepted, engine.now)
+        live.payload, live.headers, live.journal = old.payload, old.headers, journal
+        live.seed = old.id if journal else id_
+        engine.accept(live)
 
     # -- state
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from barnabas.runtime import effects as fx
 from barnabas.runtime import live as states_of
-from barnabas.runtime.intake import is_exclusive, unpack_standing
+from barnabas.runtime.intake import is_exclusive
 from barnabas.runtime.live import Live, unpack_live
+from barnabas.runtime.spilled import unpack_standing
 from barnabas.store import keys
 from barnabas.store.port import Query
 
@@ -44,7 +45,7 @@ def restore(engine: ShardEngine, answers: list[Any], now: int) -> None:
     engine.ring.restore(ring)
     engine.outbox.restore(int(meta.get(b"out", 0)), outbox)
     engine.marks.restore(marks)
-    engine.read_time = int(meta.get(b"read", 0))
+    engine.keeping.read_time = int(meta.get(b"read", 0))
     engine.kept.earliest = int(expiry[0][1]) if expiry else None
     engine.parked.restore(parked)
     engine.sender.deferred.restore(deferred)

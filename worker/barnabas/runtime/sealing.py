@@ -69,7 +69,7 @@ def seal(engine: ShardEngine) -> tuple[list[Op], list[int]]:
     if engine.offsets_moved:
         engine.offsets_moved = False
         if engine.next_invocation is not None:
-            meta += (b"inv", engine.next_invocation, b"read", engine.read_time)
+            meta += (b"inv", engine.next_invocation, b"read", engine.keeping.read_time)
         if engine.next_signal is not None:
             meta += (b"sig", engine.next_signal)
     if meta:

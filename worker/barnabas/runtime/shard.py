@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from barnabas.contract.ids import InvocationId
 from barnabas.contract.records import Caller, Failure, ReplyTo
 from barnabas.runtime import effects as fx
 from barnabas.runtime import journal as j
@@ -25,7 +24,8 @@ from barnabas.runtime.directory import Directory
 from barnabas.runtime.ending import Ending
 from barnabas.runtime.failures import failure_text, status_given_up
 from barnabas.runtime.hosting import Hosting
-from barnabas.runtime.kept import Kept, KeptOutcome, retention_ms
+from barnabas.runtime.keeping import Keeping
+from barnabas.runtime.kept import Kept, retention_ms
 from barnabas.runtime.lanes import Lane, Lanes
 from barnabas.runtime.limits import Limits
 from barnabas.runtime.live import Live, Step
@@ -34,7 +34,7 @@ from barnabas.runtime.operating import STATE_PATCH, Operating
 from barnabas.runtime.outbox import Outbox
 from barnabas.runtime.parked import Parked
 from barnabas.runtime.retries import of_invocation
-from barnabas.runtime.ring import Ring, RingEntry
+from barnabas.runtime.ring import Ring
 from barnabas.runtime.sender import Sender, undelivered
 from barnabas.runtime.signals import Signals
 from barnabas.runtime.state import States
@@ -49,9 +49,6 @@ log = logging.getLogger("barnabas.engine")
 
 
 _NO_PROMISES: Mapping[str, dict[bytes, bytes]] = {}
-
-#: How far the broker's clock, which stamps records, and the store's, which says when work ended, may lie apart.
-CLOCK_SLACK_MS = 5_000
 
 
 class ShardEngine(Hosting):
@@ -94,6 +91,7 @@ class ShardEngine(Hosting):
         self.signals = Signals(self)
         self.ending = Ending(self)
         self.operating = Operating(self)
+        self.keeping = Keeping(self)
 
         self.touched: dict[Live, None] = {}  # changed since the last seal
         self.ended: list[Live] = []  # over since the last seal, and in the store
@@ -103,8 +101,6 @@ class ShardEngine(Hosting):
         self.spilled_in = 0  # number of the commit that holds the latest spilled entry
         self.unread: dict[str, int] = {}  # keys whose spilled entries must not be read before this commit is through
         self.offsets_moved = False
-        self.read_time = 0  # append time up to which the invocations topic was read, ms (R13)
-        self._expiring = False  # the store, or the log, is being asked
         self.waiting: dict[Live, int] = {}  # attempts that wait, by the time since when; the longest first
         self.stepping = Stepping(self)
         self.held_bytes = 0  # payloads in memory
@@ -585,74 +581,7 @@ class ShardEngine(Hosting):
         """Suspend, forget, expire. Call now and then."""
         self.tidying.tidy()
         self.sender.retry_stranded(self.now)
-        self._expire()
-
-    def _expire(self) -> None:
-        """Ask for what has expired, or, while nothing is read, whether the topic's end says so (R13)."""
-        earliest = self.kept.earliest
-        if earliest is None or self._expiring:
-            return
-        if earliest <= self.read_time:
-            self._expiring = True
-            self.effects.append(fx.Expire(self.read_time))
-        elif earliest + CLOCK_SLACK_MS <= self.now:
-            self._expiring = True
-            self.effects.append(fx.ReadEnd())
-
-    def on_end(self, asked_at: int, end: int) -> None:
-        """The invocations topic ended at `end` when the clock said `asked_at`, or a little later."""
-        self._expiring = False
-        if (self.next_invocation or 0) >= end:  # what is appended from then on is all that is left to read
-            self.read_time = max(self.read_time, asked_at - CLOCK_SLACK_MS)
-
-    def on_expired(self, expired: Mapping[bytes, KeptOutcome | None], earliest: int | None) -> None:
-        """These kept outcomes have expired; `earliest`: when the next one does. A workflow goes with its outcome.
-
-        One whose other handlers are still at work stays until they have ended.
-        """
-        self._expiring = False
-        busy = {live.key for live in self.live.values()}
-        gone: list[bytes] = []
-        for id_, outcome in expired.items():
-            if outcome is not None and self._is_run(outcome) and outcome.key is not None:
-                if outcome.key in busy:
-                    earliest = min(outcome.expires_at, earliest or outcome.expires_at)
-                    continue
-                self.ops += self.states.remove(outcome.key)
-            gone.append(id_)
-        self.counts["expired"] += len(gone)
-        self.kept.expire(gone, earliest)
-
-    def forget_kept(self, id_: bytes, outcome: KeptOutcome) -> bool:
-        """Forget an outcome before its time, a workflow whole. False: that has handlers at work."""
-        if self._is_run(outcome) and outcome.key is not None:
-            if any(live.key == outcome.key for live in self.live.values()):
-                return False
-            self.ops += self.states.remove(outcome.key)
-        self.kept.expire([id_], self.kept.earliest)
-        return True
-
-    def _is_run(self, outcome: KeptOutcome) -> bool:
-        return self.directory.services[self.shard.service].handlers.get(outcome.handler) == "workflow"
-
-    # -- starting anew
-
-    def owns(self, id_: bytes) -> bool:
-        """Whether an invocation with this id belongs to this shard."""
-        service = self.directory.services[self.shard.service]
-        invocation = InvocationId(id_)
-        in_place = invocation.partition(service.partitions) == self.shard.partition
-        return in_place and invocation.of_service(service.name)
-
-    def restart(self, old: RingEntry, id_: bytes, journal: list[j.Entry]) -> None:
-        """Run again what is over, as another invocation, which has this much of the journal already."""
-        kinds = self.directory.services[self.shard.service].handlers
-        exclusive = old.key is not None and kinds.get(old.handler) == "exclusive"
-        self.accepted += 1
-        live = Live(id_, self.shard.service, old.handler, old.key, exclusive, self.accepted, self.now)
-        live.payload, live.headers, live.journal = old.payload, old.headers, journal
-        live.seed = old.id if journal else id_
-        self.accept(live)
+        self.keeping.expire()
 
     # -- closing
 

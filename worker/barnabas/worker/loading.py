@@ -20,9 +20,10 @@ from barnabas.contract.topics import TopicNames
 from barnabas.log.port import LogUnavailableError, Reader, Record
 from barnabas.runtime import effects as fx
 from barnabas.runtime.engine import Engine
-from barnabas.runtime.intake import Intake, Spilled, unpack_record, unpack_spilled
+from barnabas.runtime.intake import Intake
 from barnabas.runtime.kept import NOTHING, Found, KeptOutcome, unpack_kept
 from barnabas.runtime.shard import ShardEngine
+from barnabas.runtime.spilled import Spilled, unpack_record, unpack_spilled
 from barnabas.runtime.tenure import Tenure
 from barnabas.store import keys
 from barnabas.store.port import Query, Service, Shard, Store, StoreCorrupt, StoreUnavailable
@@ -33,6 +34,7 @@ log = logging.getLogger("barnabas.worker")
 AGAIN_SECONDS = 0.2
 PAGE = 100  # spilled entries looked at together
 PRESERVED = 500  # records copied to the store in one go
+GAP = 16  # offsets at the end of a topic that may hold no record
 EXPIRED = 500  # kept outcomes removed in one go
 
 Asked = (
@@ -251,10 +253,10 @@ class Loader:
             case fx.ReadEnd():
                 asked_at = engine.now
                 end = await self._end(one)
-                self._enter(one, lambda: engine.on_end(asked_at, end))
+                self._enter(one, lambda: engine.keeping.on_end(asked_at, end))
             case fx.Expire(before):
                 expired, earliest = await self._expired(one, before)
-                self._enter(one, lambda: engine.on_expired(expired, earliest))
+                self._enter(one, lambda: engine.keeping.on_expired(expired, earliest))
 
     def _enter(self, one: _Question, tell: Callable[[], None]) -> None:
         if not one.engine.closed:
@@ -283,7 +285,11 @@ class Loader:
         topic = self._names.invocations(shard.service)
         while not one.engine.closed:
             try:
-                return await self._reader.end(topic, shard.partition)
+                end = await self._reader.end(topic, shard.partition)
+                rest = range(one.engine.next_invocation or 0, end)
+                if 0 < len(rest) <= GAP and not await self._reader.read(topic, shard.partition, rest):
+                    return rest.start  # markers of transactions, which nobody will ever read
+                return end
             except LogUnavailableError as error:
                 log.warning("cannot ask for the end of %s[%d], trying again: %s", topic, shard.partition, error)
                 await asyncio.sleep(AGAIN_SECONDS)
