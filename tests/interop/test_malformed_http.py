@@ -12,15 +12,14 @@ import re
 import secrets
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
 from tests.interop.doors import Doors, doors
+from tests.interop.good_calls import good_calls
 from tests.interop.malformed_http import Wrong, wrong_requests
 from tests.scenario.installation import Servers
 
@@ -30,8 +29,6 @@ AT_A_TIME = 24
 ANSWER_SECONDS = 20.0
 #: How long nothing more may come where as many answers came as there must be, or where none must.
 QUIET_SECONDS = 0.15
-#: A good call meanwhile; the machine is busy with making noise.
-SLOWEST_GOOD_SECONDS = 10.0
 
 
 class Answer(NamedTuple):
@@ -58,7 +55,7 @@ async def test_wrong_requests(noisy: Doors, door: str) -> None:
     url = {"ingress": noisy.ingress, "admin": noisy.admin}[door]
     requests = wrong_requests(SEED, COUNT if door == "ingress" else COUNT // 4, admin=door == "admin")
     assert sum(one.due == 1 for one in requests) > len(requests) // 2  # most of them must be answered
-    async with _good_calls(noisy.ingress) as good:
+    async with good_calls(noisy.ingress) as good:
         found = await _ask_all(url, requests)
     problems = [
         f"{wrong.kind}: {problem}\n  request  {wrong.content[:300]!r}\n  answers  {answers[:3]!r}"
@@ -141,24 +138,3 @@ def _parsed(received: bytes, *, head: bool) -> list[Answer]:
             return answers
         answers.append(Answer(int(match[1]), headers, rest[:length]))
         received = rest[length:]
-
-
-@asynccontextmanager
-async def _good_calls(url: str) -> AsyncIterator[Counter[str]]:
-    """Somebody who calls properly, one call after the other, and counts."""
-    counted: Counter[str] = Counter()
-    stopping = asyncio.Event()
-
-    async def work() -> None:
-        async with httpx.AsyncClient(base_url=url, timeout=SLOWEST_GOOD_SECONDS) as client:
-            while not stopping.is_set():
-                answer = await client.post("/Greeter/greet", json=f"N{counted['answered']}")
-                counted["wrong"] += answer.text != f'"Hello N{counted["answered"]}"'
-                counted["answered"] += 1
-
-    task = asyncio.create_task(work())
-    try:
-        yield counted
-    finally:
-        stopping.set()
-        await task
