@@ -149,7 +149,7 @@ async def test_wrong_records(fed: tuple[Doors, Topics]) -> None:
         assert not missing, f"MALFORMED_SEED={SEED}: {len(missing)} have neither answer nor dead letter:\n" + "\n".join(
             missing[:10]
         )
-    assert before > 10
+    assert before >= 3
     assert good["wrong"] == 0
     twice = {key: count for key, count in topics.letters.items() if count > 1 and key in topics.produced}
     assert not twice, f"MALFORMED_SEED={SEED}: more than one dead letter: {list(twice.items())[:10]}"
