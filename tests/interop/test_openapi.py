@@ -1,6 +1,6 @@
 """schemathesis against the documents that the doors publish: what they say is what they do, whatever is asked.
 
-The seed is fixed. INTEROP_SECONDS (30) is how long it goes on with each document; SCHEMATHESIS_SEED another seed.
+The seed is fixed. INTEROP_SECONDS (25) is how long it goes on with each document; SCHEMATHESIS_SEED another seed.
 """
 
 from __future__ import annotations
