@@ -17,6 +17,7 @@ SECONDS ?= 60
 SEED ?=
 SCENARIO ?= all
 TESTS ?= tests
+JOBS ?= 2
 COUNT ?= 50000
 
 .PHONY: help demo test check format bench simulate chaos stack-up stack-down clean
@@ -28,8 +29,8 @@ help: ## this list
 demo: $(READY) ## a day's work on real flights, checked at the end  (FLIGHTS=20000|all, KILL=1 kills a worker halfway)
 	@$(BIN)/python -m examples.flights.demo --flights $(FLIGHTS) $(if $(KILL),--kill)
 
-test: check ## the gates, then every test on a broker and a store of its own  (TESTS=path)
-	@$(BIN)/python -m pytest -q $(TESTS)
+test: check ## the gates, then every test, on brokers and stores of their own, one pair a job  (TESTS=path, JOBS=2)
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(TESTS)
 
 check: $(READY) ## the gates alone: ruff, formatting, mypy, import arrows
 	$(BIN)/ruff check .
