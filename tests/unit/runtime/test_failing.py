@@ -424,3 +424,17 @@ def test_a_result_that_no_record_can_hold_is_a_terminal_error(size: int) -> None
     id_ = bench.call("run")
     assert bench.replies[id_].code == 500
     assert "more than 900000" in bench.replies[id_].message
+
+
+def test_a_handlers_name_from_a_record_cannot_write_lines_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """F24: nobody here has such a handler, so the name is whatever somebody wrote into a record."""
+
+    async def run(ctx: Context) -> None:
+        """Is not called."""
+
+    bench = of_service(run)
+    id_ = bench.call("ru\nERROR all is lost" + "x" * 1_000)
+    assert "has no handler" in (bench.live(id_).last_failure or "")
+    [message] = [message for message in caplog.messages if "failed its attempt" in message]
+    assert "\n" not in message
+    assert len(message) < 500

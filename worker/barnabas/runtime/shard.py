@@ -237,7 +237,7 @@ class ShardEngine(Hosting):
             return
         handler = self.handlers.get(live.handler)
         if handler is None:
-            self._retry(live, TerminalError(f"this worker's {live.service} has no handler '{live.handler}'"))
+            self._retry(live, TerminalError(f"this worker's {live.service} has no handler {_shown(live.handler)}"))
             return
         if live.key is not None and not self._has_state(live, live.key):
             return
@@ -422,9 +422,10 @@ class ShardEngine(Hosting):
         self.change_header(live)
         handler = self.handlers.get(live.handler)
         decision = of_invocation(handler, live.attempts, error)
+        name = _shown(live.handler) if handler is None else live.handler
         log.warning(
             "%s/%s failed its attempt %d (%s): %s",
-            live.service, live.handler, live.attempts, decision.describe(), live.last_failure,
+            live.service, name, live.attempts, decision.describe(), live.last_failure,
             exc_info=None if handler is None else error,
         )  # fmt: skip
         if decision.kill:
@@ -593,3 +594,8 @@ class ShardEngine(Hosting):
             if live.attempt is not None:
                 live.attempt.drop()
                 live.attempt = None
+
+
+def _shown(name: str) -> str:
+    """A name that a record has given, and nobody here knows: it may hold anything, line ends too (F24)."""
+    return ascii(name if len(name) <= 100 else f"{name[:100]}...")
