@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from barnabas.contract.ids import InvocationId, MalformedId, random_id
+from barnabas.contract.ids import InvocationId, MalformedId, random_id, workflow_id
 from barnabas.contract.records import Failure, SignalKind
 from barnabas.ingress.admin.admin import Admin
 from barnabas.ingress.admin.app import Need, make_app
@@ -32,6 +32,10 @@ DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 def settings(**changed: Any) -> AdminSettings:
     return AdminSettings(kafka="nowhere:1", redis="redis://nowhere", namespace="n", **changed)  # type: ignore[arg-type]
+
+
+# Ids that are the same in every process that collects these tests.
+SOME, NOBODYS = workflow_id("Account", "a"), workflow_id("Nobody", "a")
 
 
 @pytest.fixture
@@ -92,11 +96,11 @@ def is_error(response: httpx.Response, status: int, said: str = "") -> bool:
         ("GET", "/invocations?after=x", 400),
         ("GET", "/invocations/inv_1", 400),
         ("PATCH", "/invocations/inv_1/cancel", 400),
-        ("PATCH", f"/invocations/{random_id('Account', 'a')}/explode", 404),
-        ("PATCH", f"/invocations/{random_id('Account', 'a')}/restart-as-new?from=-1", 400),
-        ("PATCH", f"/invocations/{random_id('Account', 'a')}/restart-as-new?from=x", 400),
-        ("GET", f"/invocations/{random_id('Account', 'a')}", 404),
-        ("PATCH", f"/invocations/{random_id('Nobody', 'a')}/kill", 404),
+        ("PATCH", f"/invocations/{SOME}/explode", 404),
+        ("PATCH", f"/invocations/{SOME}/restart-as-new?from=-1", 400),
+        ("PATCH", f"/invocations/{SOME}/restart-as-new?from=x", 400),
+        ("GET", f"/invocations/{SOME}", 404),
+        ("PATCH", f"/invocations/{NOBODYS}/kill", 404),
         ("GET", "/dead-letters/0/0", 404),
         ("GET", "/dead-letters/7/0", 404),
         ("GET", "/dead-letters/x/0", 400),

@@ -8,6 +8,7 @@ known?), and the mark is raised in either case, so that each record is judged on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from sys import intern
 from typing import TYPE_CHECKING, Any, Final
 
 from barnabas.contract import codec, raw
@@ -170,7 +171,9 @@ class Intake:
     def _live(self, invocation: Invocation, key: str | None, exclusive: bool) -> Live:
         engine = self._engine
         engine.accepted += 1
-        live = Live(invocation.id, invocation.service, invocation.handler, key, exclusive, engine.accepted, engine.now)
+        # Many that wait share their names; each came as a text of its own.
+        handler = intern(invocation.handler)
+        live = Live(invocation.id, engine.shard.service, handler, key, exclusive, engine.accepted, engine.now)
         live.payload = invocation.payload
         live.headers = invocation.headers
         live.idempotency_key = invocation.idempotency_key

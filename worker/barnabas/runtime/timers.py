@@ -26,14 +26,15 @@ class Timers:
 
     def __init__(self) -> None:
         self._heap: list[Timer] = []
-        self._sleeps: dict[bytes, set[int]] = {}  # armed sleeps by invocation
+        # Armed sleeps by invocation. There is mostly one: a set would take four times the memory of a tuple.
+        self._sleeps: dict[bytes, tuple[int, ...]] = {}
         self._put: dict[bytes, int] = {}
         self._gone: set[bytes] = set()
 
     def arm_sleep(self, id_: bytes, position: int, due: int) -> None:
         """Wake this position of the journal at `due`."""
         heapq.heappush(self._heap, Timer(due, id_, position, False))
-        self._sleeps.setdefault(id_, set()).add(position)
+        self._sleeps[id_] = (*self._sleeps.get(id_, ()), position)
         self._put[_member(id_, position)] = due
 
     def arm_retry(self, id_: bytes, due: int) -> None:
@@ -62,13 +63,14 @@ class Timers:
 
     def forget(self, id_: bytes) -> None:
         """The invocation is over: its sleeps are of no interest any more."""
-        for position in list(self._sleeps.get(id_, ())):
+        for position in self._sleeps.get(id_, ()):
             self._end(id_, position)
 
     def _end(self, id_: bytes, position: int) -> None:
-        positions = self._sleeps[id_]
-        positions.discard(position)
-        if not positions:
+        positions = tuple(one for one in self._sleeps[id_] if one != position)
+        if positions:
+            self._sleeps[id_] = positions
+        else:
             del self._sleeps[id_]
         member = _member(id_, position)
         if self._put.pop(member, None) is None:
@@ -89,7 +91,7 @@ class Timers:
         for member, due in members:
             id_, position = member[:-4], int.from_bytes(member[-4:], "big")
             heapq.heappush(self._heap, Timer(int(due), id_, position, False))
-            self._sleeps.setdefault(id_, set()).add(position)
+            self._sleeps[id_] = (*self._sleeps.get(id_, ()), position)
 
 
 def _member(id_: bytes, position: int) -> bytes:
