@@ -54,7 +54,7 @@ def bench_of(returned: Any, **options: Any) -> Bench:
         (1, {"output_serde": Broken()}),
         ("text", {"output_serde": AvroSerde("long")}),
     ],
-    ids=[
+    ids=["object", "object within", "nan", "infinity", "surrogate", "surrogate key", "bytes", "broken serde", "long"],
         "object",
         "object within",
         "nan",
