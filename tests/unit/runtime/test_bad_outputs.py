@@ -55,16 +55,6 @@ def bench_of(returned: Any, **options: Any) -> Bench:
         ("text", {"output_serde": AvroSerde("long")}),
     ],
     ids=["object", "object within", "nan", "infinity", "surrogate", "surrogate key", "bytes", "broken serde", "long"],
-        "object",
-        "object within",
-        "nan",
-        "infinity",
-        "surrogate",
-        "surrogate key",
-        "bytes",
-        "broken serde",
-        "no long",
-    ],
 )
 def test_an_output_that_cannot_be_sent_is_a_terminal_failure(returned: Any, options: dict[str, Any]) -> None:
     bench = bench_of(returned, **options)
