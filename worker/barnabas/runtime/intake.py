@@ -178,6 +178,9 @@ class Intake:
         live.headers = invocation.headers
         live.idempotency_key = invocation.idempotency_key
         live.waiters = _waiters(invocation)
+        for waiter in live.waiters:
+            if isinstance(waiter, ReplyTo):
+                waiter.client = intern(waiter.client)
         live.keep = self._is_kept(invocation)
         if self._waits(invocation):
             live.due = min(invocation.due or 0, END_OF_TIME)

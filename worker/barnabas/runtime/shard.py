@@ -542,6 +542,7 @@ class ShardEngine(Hosting):
             self.effects += [fx.CheckDeadlock(live) for commit, live in self._to_check if commit <= number]
             self._to_check = [(commit, live) for commit, live in self._to_check if commit > number]
         self.run_ready()
+        self.tidying.let_go()
 
     def produce(self, numbers: list[int]) -> None:
         """Ask for these outbox entries to be produced, in order."""

@@ -33,6 +33,13 @@ class Tidying:
         in_use = {live.key for live in engine.live.values() if live.attempt is not None}
         engine.states.shrink(engine.number, in_use)
 
+    def let_go(self) -> None:
+        """Suspend and forget at once where far too many wait: within a second there could be tens of thousands."""
+        if len(self._engine.waiting) > 2 * self._engine.limits.waiting_attempts:
+            self._suspend_some()
+        if len(self._forgettable) > self._engine.limits.waiting_attempts:
+            self._forget_suspended()
+
     def _suspend_some(self) -> None:
         engine = self._engine
         too_many = len(engine.waiting) - engine.limits.waiting_attempts
