@@ -30,7 +30,7 @@ demo: $(READY) ## a day's work on real flights, checked at the end  (FLIGHTS=200
 	@$(BIN)/python -m examples.flights.demo --flights $(FLIGHTS) $(if $(KILL),--kill)
 
 test: check ## the gates, then every test, on brokers and stores of their own, one pair a job  (TESTS=path, JOBS=2)
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(TESTS)
+	@PYTHONHASHSEED=$${PYTHONHASHSEED:-$$RANDOM} $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(TESTS)
 
 check: $(READY) ## the gates alone: ruff, formatting, mypy, import arrows
 	$(BIN)/ruff check .

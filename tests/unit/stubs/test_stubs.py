@@ -79,7 +79,7 @@ class Opaque:
         (Item, "Item", set()),
         (dict[str, list[Item]], "dict[str, list[Item]]", set()),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value),
 )
 def test_annotations_as_text(annotation: Any, text: str, imports: set[str]) -> None:
     expressions = Expressions(ClassNames())
