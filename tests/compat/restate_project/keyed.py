@@ -156,7 +156,7 @@ async def sign_up(ctx: restate.Context, key: str) -> list[Any]:
 @desk.handler()
 async def approve_later(ctx: restate.Context, key: str) -> list[Any]:
     """A delayed `run`, and a decision that is there before it begins."""
-    handle = ctx.workflow_send(run, key=key, arg=60_000, send_delay=timedelta(milliseconds=300))
+    handle = ctx.workflow_send(run, key=key, arg=60_000, send_delay=timedelta(seconds=3))
     before = await ctx.workflow_call(look, key=key, arg=None)
     said = [await ctx.workflow_call(decide, key, "yes"), await ctx.workflow_call(decide, key, "no")]
     result = await ctx.attach_invocation(await handle.invocation_id(), type_hint=list)
