@@ -8,17 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from barnabas.client.errors import UnknownNamespace, UnknownService
 from barnabas.client.producer import InvocationProducer, Outgoing
 from barnabas.contract.codec import encode_invocation
 from barnabas.contract.ids import InvocationId, idempotent_id, random_id, workflow_id
-from barnabas.contract.records import Invocation, ReplyTo
+from barnabas.contract.records import LATEST_DUE, Invocation, ReplyTo
 from barnabas.contract.topics import TopicNames
-
-#: The latest due time, ms: a store's scores are doubles. `timedelta.max` is longer.
-_END_OF_TIME: Final = 2**53 - 1
 
 
 class Target(NamedTuple):
@@ -50,7 +47,7 @@ def due_after(delay: timedelta | None) -> int | None:
         raise TypeError(f"a delay is a datetime.timedelta, not a {type(delay).__name__}: timedelta(seconds=10)")
     if delay <= timedelta(0):
         return None
-    return min(_END_OF_TIME, round(time.time() * 1000 + delay.total_seconds() * 1000))
+    return min(LATEST_DUE, round(time.time() * 1000 + delay.total_seconds() * 1000))
 
 
 def check(target: Target, idempotency_key: str | None) -> None:

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
+
+#: The latest due time, ms: a store's scores are doubles. `timedelta.max` is longer.
+LATEST_DUE: Final = 2**53 - 1
 
 
 @dataclass(slots=True)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from barnabas.contract.ids import InvocationId, idempotent_id, random_id, workflow_id
-from barnabas.contract.records import Failure, Invocation, ReplyTo
+from barnabas.contract.records import LATEST_DUE, Failure, Invocation, ReplyTo
 from barnabas.store.port import Service
-
-#: The latest due time, ms: a store's scores are doubles.
-END_OF_TIME: Final = 2**53 - 1
 
 
 class Request(NamedTuple):
@@ -67,7 +64,7 @@ def request_of(
     """
     id_ = id_of(service, handler, key, idempotency_key, delayed=due is not None)
     if due is not None:
-        due = min(due, END_OF_TIME)
+        due = min(due, LATEST_DUE)
     return Request(id_, service, handler, key, payload, headers or {}, idempotency_key, due)
 
 

@@ -14,10 +14,11 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from barnabas.contract.ids import InvocationId
+from barnabas.contract.records import LATEST_DUE
 from barnabas.runtime import journal as j
 from barnabas.runtime.attempt import Attempt
 from barnabas.runtime.contexts_messages import MessageCommands
-from barnabas.runtime.contexts_part import DEFAULT, END_OF_TIME
+from barnabas.runtime.contexts_part import DEFAULT
 from barnabas.runtime.contexts_state import StateCommands
 from barnabas.runtime.contexts_tools import ToolCommands
 from barnabas.runtime.futures import JournalFuture, SleepFuture
@@ -131,7 +132,7 @@ class InvocationContext(StateCommands, MessageCommands, ToolCommands, WorkflowCo
 
     def sleep(self, delta: timedelta, name: str | None = None) -> SleepFuture:
         attempt = self._attempt
-        due = min(END_OF_TIME, self._host.now + max(0, round(delta.total_seconds() * 1000)))
+        due = min(LATEST_DUE, self._host.now + max(0, round(delta.total_seconds() * 1000)))
         _, replayed = attempt.command([j.SLEEP, name or "", due])
         position = attempt.position
         future = SleepFuture(attempt, position, None)

@@ -9,8 +9,9 @@ from datetime import timedelta
 from typing import Any, Final
 
 from barnabas.contract.ids import InvocationId, child_id, idempotent_id, workflow_id
+from barnabas.contract.records import LATEST_DUE
 from barnabas.runtime import journal as j
-from barnabas.runtime.contexts_part import END_OF_TIME, ContextPart
+from barnabas.runtime.contexts_part import ContextPart
 from barnabas.runtime.failures import MAX_CHARACTERS, too_long
 from barnabas.runtime.futures import CallFuture, SentInvocation
 from barnabas.sdk.errors import NotYetSupported
@@ -214,7 +215,7 @@ class MessageCommands(ContextPart):
         if not isinstance(delay, timedelta):
             raise TypeError(f"send_delay is a timedelta, not a {type(delay).__qualname__}: timedelta(seconds=10)")
         ms = round(delay.total_seconds() * 1000)
-        return min(END_OF_TIME, self._host.now + ms) if ms > 0 else None
+        return min(LATEST_DUE, self._host.now + ms) if ms > 0 else None
 
 
 def _check_idempotency_key(key: Any) -> None:

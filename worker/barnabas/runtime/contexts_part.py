@@ -11,9 +11,6 @@ from barnabas.sdk.serde import DefaultSerde
 
 DEFAULT: Final[DefaultSerde[Any]] = DefaultSerde()
 
-#: The latest due time, ms: a store's scores are doubles. `timedelta.max` is longer.
-END_OF_TIME: Final = 2**53 - 1
-
 
 class ContextPart:
     """A context's way to its attempt and its shard."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from sys import intern
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from barnabas.contract import codec, raw
 from barnabas.contract.errors import UNADDRESSED, PoisonRecord
 from barnabas.contract.ids import InvocationId, workflow_id
-from barnabas.contract.records import Caller, Failure, Invocation, ReplyTo, Signal, SignalKind
+from barnabas.contract.records import LATEST_DUE, Caller, Failure, Invocation, ReplyTo, Signal, SignalKind
 from barnabas.log.port import Record
 from barnabas.runtime.kept import NOTHING, Found, KeptOutcome
 from barnabas.runtime.lanes import Lane
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
 
 _INVOCATIONS = "i"
 _SIGNALS = "s"
-
-
-#: The latest due time, ms: a store's scores are doubles.
-END_OF_TIME: Final = 2**53 - 1
 
 
 class Intake:
@@ -183,7 +179,7 @@ class Intake:
                 waiter.client = intern(waiter.client)
         live.keep = self._is_kept(invocation)
         if self._waits(invocation):
-            live.due = min(invocation.due or 0, END_OF_TIME)
+            live.due = min(invocation.due or 0, LATEST_DUE)
         return live
 
     def _join(self, live: Live, invocation: Invocation) -> None:

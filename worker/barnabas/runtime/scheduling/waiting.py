@@ -11,14 +11,11 @@ from typing import Final
 import msgpack
 
 from barnabas.contract.ids import ID_BYTES
-from barnabas.contract.records import Caller, Invocation, ReplyTo
+from barnabas.contract.records import LATEST_DUE, Caller, Invocation, ReplyTo
 from barnabas.runtime.live import pack_waiter, unpack_waiter
 from barnabas.store import keys
 
 pack = msgpack.Packer(autoreset=True).pack
-
-#: Scores of the store are doubles: due times beyond this are cut to it, and no clock gets there.
-LATEST_DUE: Final = 2**53 - 1
 
 _HEADER_VERSION: Final = 1
 _ARRIVAL_BYTES: Final = 8
