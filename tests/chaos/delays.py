@@ -101,9 +101,11 @@ class Delays:
         finally:
             await store.aclose()
 
-    def start(self, failpoints: str = "", *, instance: str | None = None, session_ms: int = 6000) -> WorkerProcess:
+    def start(
+        self, failpoints: str = "", *, armed: bool = True, instance: str | None = None, session_ms: int = 6000
+    ) -> WorkerProcess:
         """A scheduler that is ready (or was killed at a failpoint before)."""
-        return self.crew.start(failpoints, instance=instance, session_ms=session_ms, target=None)
+        return self.crew.start(failpoints, armed=armed, instance=instance, session_ms=session_ms, target=None)
 
     # -- what the client says
 

@@ -24,8 +24,11 @@ READY_SECONDS = 30.0
 class WorkerProcess:
     """`barnabas worker` with an app, or `barnabas scheduler` without one."""
 
-    def __init__(self, environment: Mapping[str, str], output: Path, target: str | None) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], output: Path, target: str | None, armed_from: Path | None = None
+    ) -> None:
         self.output = output
+        self._armed_from = armed_from
         with output.open("wb") as stderr:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "barnabas.cli.main", *(["scheduler"] if target is None else ["worker", target])],
@@ -46,6 +49,11 @@ class WorkerProcess:
         assert line.startswith(b"ready") or self.wait(5) == -signal.SIGKILL, (
             f"worker {self.pid} did not start\n{self.words()}"
         )
+
+    def arm(self) -> None:
+        """Count the visits of its failpoints from now on; it was started with `armed=False`."""
+        assert self._armed_from is not None, "it counts them since it began"
+        self._armed_from.touch()
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, unless it has ended."""
@@ -107,6 +115,7 @@ class Crew:
         self,
         failpoints: str = "",
         *,
+        armed: bool = True,
         instance: str | None = None,
         session_ms: int = 1500,
         target: str | None = "tests.chaos.app:app",
@@ -114,12 +123,17 @@ class Crew:
     ) -> WorkerProcess:
         """Start a worker of that app, or a scheduler if there is none, and wait until it is ready.
 
-        (Or was killed by its failpoint before.)
+        (Or was killed by its failpoint before.) `armed=False`: visits of failpoints count only from `arm` on, as a
+        process that owns something commits by itself now and then, the sooner the slower the others are.
         """
+        name = f"worker-{len(self._workers)}"
         more = {"BARNABAS_FAILPOINTS": failpoints, "BARNABAS_SESSION_TIMEOUT_MS": str(session_ms), **environment}
         if instance is not None:
             more["BARNABAS_INSTANCE_ID"] = instance
-        worker = WorkerProcess({**self._environment, **more}, self._folder / f"worker-{len(self._workers)}.log", target)
+        armed_from = None if armed else self._folder / f"{name}.armed"
+        if armed_from is not None:
+            more["BARNABAS_FAILPOINTS_FROM"] = str(armed_from)
+        worker = WorkerProcess({**self._environment, **more}, self._folder / f"{name}.log", target, armed_from)
         self._workers.append(worker)
         worker.wait_ready()
         return worker

@@ -69,9 +69,10 @@ def test_a_kill_loses_nothing_and_doubles_nothing(delays: Delays, point: str, mo
 @pytest.mark.parametrize("point", FREEZES)
 def test_a_scheduler_that_was_frozen_past_its_session_doubles_nothing(delays: Delays, point: str) -> None:
     """F33: stopped in the midst of a release, resumed when another one has done it; labels tell copies apart."""
-    zombie = delays.start(f"{point}=stop@{delays.random.randint(2, 20)}", session_ms=1500)
+    zombie = delays.start(f"{point}=stop@{delays.random.randint(2, 20)}", armed=False, session_ms=1500)
     other = delays.start(session_ms=1500)
     delays.wait_owners(zombie.pid, other.pid)
+    zombie.arm()
     ids = []
     deadline = time.monotonic() + 20
     while not zombie.is_stopped():

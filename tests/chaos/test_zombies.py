@@ -20,11 +20,12 @@ def test_a_worker_that_was_frozen_past_its_session_changes_nothing(arena: Arena,
     """F9, F10: stopped where it is about to act, resumed after another one has finished its work; K1-K5, K8."""
     visit = arena.random.randint(2, 12)
     arena.say(f"freezing at {point}, visit {visit}")
-    zombie = arena.crew.start(f"{point}=stop@{visit}", BARNABAS_STEP_THREADS="1")
+    zombie = arena.crew.start(f"{point}=stop@{visit}", armed=False, BARNABAS_STEP_THREADS="1")
     arena.allowed_late = 1  # the one thread may be in the midst of an action
     arena.wait_owner(zombie.pid)
     other = arena.crew.start()
     arena.wait_owner(zombie.pid, other.pid)
+    zombie.arm()
     chunk = arena.scaled(150, 1500)
     arena.traffic.mixed(chunk)
     arena.say("both own shards")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -493,6 +496,21 @@ def test_failpoints_are_parsed() -> None:
         "commit.replied": ("SIGKILL", 3),
         "step.ended": ("SIGSTOP", 1),
     }
+
+
+def test_failpoints_can_wait_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Visits before it is there do not count."""
+    killed: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append((pid, number)))
+    armed = tmp_path / "armed"
+    points = Failpoints({"BARNABAS_FAILPOINTS": "step.ready=stop@2", "BARNABAS_FAILPOINTS_FROM": str(armed)})
+    for _ in range(3):
+        points.reach("step.ready")
+    armed.touch()
+    points.reach("step.ready")
+    assert not killed
+    points.reach("step.ready")
+    assert killed == [(os.getpid(), signal.SIGSTOP)]
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
     BARNABAS_FAILPOINTS="commit.replied=kill@3,step.ended=stop"
 
 kills the process (SIGKILL) when `commit.replied` is reached for the third time, and freezes it (SIGSTOP) at the first
-`step.ended`. Without the variable a point costs one dictionary look-up. The points are called by the driver alone,
-between two effects, where a crash leaves something half done:
+`step.ended`. BARNABAS_FAILPOINTS_FROM=FILE counts only visits after that file has come into being, for tests that need
+the process to have reached some state before. Without the variables a point costs one dictionary look-up. The points
+are called by the driver alone, between two effects, where a crash leaves something half done:
 
     batch.taken       records were fetched, nothing was done with them
     take.sent         a lease was asked for
@@ -41,6 +42,7 @@ POINTS: Final = (
 )
 _SIGNALS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 VARIABLE: Final = "BARNABAS_FAILPOINTS"
+FROM: Final = "BARNABAS_FAILPOINTS_FROM"
 
 
 def parse(text: str) -> dict[str, tuple[signal.Signals, int]]:
@@ -62,11 +64,12 @@ class Failpoints:
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._armed = parse(environment.get(VARIABLE, ""))
+        self._from = environment.get(FROM)
         self._visits: dict[str, int] = {}
 
     def reach(self, point: str) -> None:
         """Die or freeze here, if a test wants it."""
-        if point in self._armed:
+        if point in self._armed and (self._from is None or os.path.exists(self._from)):
             what, visit = self._armed[point]
             self._visits[point] = self._visits.get(point, 0) + 1
             if self._visits[point] == visit:
