@@ -53,7 +53,7 @@ def test_bytes_have_no_json_schema_and_no_annotation_means_any_value() -> None:
         return name
 
     @store.handler()
-    async def save(ctx: ObjectContext, value): ...  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    async def save(ctx: ObjectContext, value): ...  # type: ignore[no-untyped-def]
 
     handlers = about_service(store)["handlers"]
     assert (handlers["load"]["raw_input"], handlers["load"]["input_schema"]) == (True, None)
