@@ -88,7 +88,12 @@ class LocalWorker:
     """What `barnabas.worker.process.Worker` is, without servers. Its failure ends the test."""
 
     def __init__(
-        self, cluster: Cluster, limits: Limits | None = None, max_active: int = 1000, max_bytes: int = 64 << 20
+        self,
+        cluster: Cluster,
+        limits: Limits | None = None,
+        max_active: int = 1000,
+        max_bytes: int = 64 << 20,
+        clock: Callable[[], int] = clock,
     ) -> None:
         self.cluster = cluster
         self.limits = limits or Limits()

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -22,7 +23,7 @@ from barnabas.store import keys
 from barnabas.store.memory import MemoryStore
 from barnabas.store.port import Query, Shard, StoreCorrupt, StoreUnavailable
 from barnabas.worker.failpoints import POINTS, Failpoints, parse
-from tests.unit.worker.harness import NAMES, PLACES, Cluster, LocalWorker, until, working
+from tests.unit.worker.harness import NAMES, PLACES, Cluster, LocalWorker, clock, until, working
 
 
 def _not_expected(error: BaseException) -> None:
@@ -471,6 +472,59 @@ async def test_a_turn_that_is_asked_for_during_a_turn_comes() -> None:
         worker.driver.after_turn = after
         worker.driver.wake()
         await until(lambda: len(turns) >= 2, "the second turn", 0.5)
+
+
+async def test_thousands_of_steps_that_begin_at_once_all_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handing one to a thread takes a millisecond here: a confirmation of the lease is over long before the last one.
+
+    Seen with F64, when four shards lost everything: all steps were handed over, all came too late, all were put off.
+    """
+    service = Service("Svc")
+
+    @service.handler()
+    async def run(ctx: Context) -> int:
+        steps = [ctx.run_typed("one", lambda: 1) for _ in range(3000)]
+        return sum([await step for step in steps])
+
+    handed_over = 0
+    submit = ThreadPoolExecutor.submit
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        nonlocal handed_over
+        handed_over += 1
+        return submit(*args, **kwargs)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", slow)
+    cluster = Cluster(service)
+    async with working(cluster, clock=lambda: clock() + handed_over):
+        assert await cluster.result(cluster.call("Svc", "run")) == 3000
+    assert handed_over < 3200, "steps are handed to threads in vain"
+
+
+async def test_a_step_whose_shard_goes_while_it_waits_for_a_thread_gives_no_thread_away() -> None:
+    service = Service("Svc")
+    let_go = threading.Event()
+    ran: list[int] = []
+
+    def block() -> None:
+        let_go.wait(10)
+
+    @service.handler()
+    async def run(ctx: Context, n: int) -> None:
+        await ctx.run_typed("step", block if n < 4 else lambda: ran.append(n))
+
+    cluster = Cluster(service)
+    async with working(cluster) as worker:
+        ids = [cluster.call("Svc", "run", n) for n in range(6)]
+        await until(lambda: len(worker.driver.steps._in_threads) == 4 and len(worker.driver.steps._waiting) == 2, "6")
+        worker.group.revoke(worker.places())
+        await until(lambda: not worker.driver.steps._in_threads and not worker.driver.steps._waiting, "the end")
+        assert ran == []
+        let_go.set()
+        worker.group.assign(worker.places())
+        for id_ in ids:
+            await cluster.result(id_)
+    assert sorted(ran) == [4, 5]
 
 
 async def test_a_sleep_is_woken_in_time() -> None:

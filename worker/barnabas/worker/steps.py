@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import functools
 import inspect
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -27,8 +28,9 @@ class NotSure(Exception):
 class StepRunner:
     """The steps under way in this process.
 
-    `is_sure` is asked right before each action, on the thread that runs it, however long the step waited for a thread;
-    a step that may not begin goes to `put_off`.
+    `is_sure` is asked right before each action, on the thread that runs it; a step that may not begin goes to `put_off`.
+    Plain functions wait here until a thread is free, and `is_sure` is asked before they get one too: handing over
+    thousands to threads takes longer than a confirmation lasts, and all of them would be put off, again and again.
     """
 
     def __init__(
@@ -41,6 +43,9 @@ class StepRunner:
         fail: Callable[[BaseException], None],
     ) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="barnabas-step")
+        self._threads = threads
+        self._in_threads: set[Step] = set()
+        self._waiting: deque[tuple[ShardEngine, Step]] = deque()  # for a thread
         self._report = report
         self._is_sure = is_sure
         self._put_off = put_off
@@ -50,22 +55,47 @@ class StepRunner:
 
     def start(self, engine: ShardEngine, step: Step) -> None:
         """Run the action; its outcome goes to the engine that asked."""
+        if inspect.iscoroutinefunction(step.action):
+            self._create_task(engine, step)
+        else:
+            self._waiting.append((engine, step))
+            self._use_threads()
+
+    def _use_threads(self) -> None:
+        while self._waiting and len(self._in_threads) < self._threads:
+            engine, step = self._waiting.popleft()
+            if engine.closed:
+                continue
+            if self._is_sure(engine):
+                self._in_threads.add(step)
+                self._create_task(engine, step)
+            else:
+                self._put_off(engine, step)
+
+    def _create_task(self, engine: ShardEngine, step: Step) -> None:
         task = asyncio.get_running_loop().create_task(self._run(engine, step), context=step.context)
         self._tasks[task] = engine
-        task.add_done_callback(self._forget)
+        task.add_done_callback(functools.partial(self._forget, step))
+
+    def _leave_thread(self, step: Step) -> None:
+        self._in_threads.discard(step)
+        self._use_threads()
 
     def abandon(self, engine: Engine) -> None:
         """The engine is gone: nobody wants these outcomes.
 
         What runs in a thread cannot be stopped and runs to its end.
         """
+        self._waiting = deque(item for item in self._waiting if item[0] is not engine)
         for task, owner in list(self._tasks.items()):
             if owner is engine:
                 task.cancel()
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
+    def _forget(self, step: Step, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            self._leave_thread(step)  # it may not even have begun
+        elif (error := task.exception()) is not None:
             self._fail(error)
 
     async def _run(self, engine: ShardEngine, step: Step) -> None:
@@ -101,7 +131,10 @@ class StepRunner:
         if inspect.iscoroutinefunction(step.action):
             return await self._begin(engine, step)
         call = functools.partial(contextvars.copy_context().run, self._begin, engine, step)
-        value = await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        try:
+            value = await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        finally:
+            self._leave_thread(step)
         return await value if inspect.isawaitable(value) else value
 
     def _begin(self, engine: ShardEngine, step: Step) -> Any:
@@ -114,6 +147,7 @@ class StepRunner:
 
     async def aclose(self) -> None:
         """Cancel what still runs. Threads are left to end by themselves."""
+        self._waiting.clear()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
