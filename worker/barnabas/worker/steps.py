@@ -28,9 +28,9 @@ class NotSure(Exception):
 class StepRunner:
     """The steps under way in this process.
 
-    `is_sure` is asked right before each action, on the thread that runs it; a step that may not begin goes to `put_off`.
-    Plain functions wait here until a thread is free, and `is_sure` is asked before they get one too: handing over
-    thousands to threads takes longer than a confirmation lasts, and all of them would be put off, again and again.
+    `is_sure` is asked right before each action, on the thread that runs it; a step that may not begin goes to
+    `put_off`. Plain functions wait here until a thread is free, and `is_sure` is asked before they get one too: to
+    hand thousands to threads takes longer than a confirmation lasts, and all would be put off, again and again.
     """
 
     def __init__(
