@@ -6,10 +6,11 @@ import json
 from datetime import timedelta
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from barnabas import Context, ObjectContext, Service, VirtualObject
 from barnabas.sdk.describing import about_service
+from barnabas.sdk.handler import decode_input, encode_output, handler_of
 
 
 class Order(BaseModel):
@@ -43,6 +44,31 @@ def test_a_service_describes_its_handlers() -> None:
     assert about["handlers"]["ping"]["output_schema"] == {"type": "null"}
     assert about["handlers"]["ping"]["public"] is True
     assert json.loads(json.dumps(about)) == about
+
+
+class Part(BaseModel):
+    number: int = Field(alias="partNumber")
+
+
+class Box(BaseModel):
+    model_config = ConfigDict(serialize_by_alias=True)
+    parts: list[Part] = Field(alias="content")
+
+
+def test_schemas_name_fields_as_they_are_read_and_written() -> None:
+    shop = Service("Shop")
+
+    @shop.handler()
+    async def pack(ctx: Context, box: Box) -> Box:
+        return box
+
+    handler = handler_of(pack)
+    raw = b'{"content":[{"partNumber":1}]}'
+    assert encode_output(handler, decode_input(handler, raw)) == b'{"content":[{"number":1}]}'
+    schemas = about_service(shop)["handlers"]["pack"]
+    for schema, field in (("input_schema", "partNumber"), ("output_schema", "number")):
+        assert list(schemas[schema]["properties"]) == ["content"]
+        assert list(schemas[schema]["$defs"]["Part"]["properties"]) == [field]
 
 
 def test_bytes_have_no_json_schema_and_no_annotation_means_any_value() -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import pydantic
+import pydantic_core
 import pytest
 
+from barnabas.sdk.avro import AvroSerde
 from barnabas.sdk.errors import TerminalError
 from barnabas.sdk.handler import decode_input, encode_output, handler_of, start
 from barnabas.sdk.object import VirtualObject
@@ -194,6 +196,65 @@ def test_a_payload_that_does_not_fit_is_a_terminal_400_that_names_the_field_and_
     assert caught.value.__suppress_context__  # a logged traceback must not show it either
 
 
+class Account(pydantic.BaseModel):
+    """Checks that an app wrote itself, whose words may hold what they looked at."""
+
+    opened: str = "2026"
+    pin: int = 1234
+    owners: list[str] = []
+
+    @pydantic.field_validator("opened")
+    @classmethod
+    def _is_a_year(cls, value: str) -> str:
+        int(value)  # whose error repeats the value
+        return value
+
+    @pydantic.field_validator("pin")
+    @classmethod
+    def _has_four_digits(cls, value: int) -> int:
+        if value > 9999:
+            raise pydantic_core.PydanticCustomError("pin", "no pin: {it}", {"it": value})
+        if value < 1000:
+            raise ValueError("a pin has four digits")
+        return value
+
+    @pydantic.model_validator(mode="after")
+    def _owners_differ(self) -> Account:
+        if len(set(self.owners)) < len(self.owners):
+            raise ValueError(f"twice there: {self.owners[-1]}")
+        return self
+
+
+@pytest.mark.parametrize(
+    ("payload", "place", "secret"),
+    [
+        ({"opened": "s3cret"}, "field 'opened': ", "s3cret"),
+        ({"pin": 77123}, "field 'pin': ", "77123"),
+        ({"owners": ["Ann", "Ann"]}, "argument: ", "Ann"),
+    ],
+)
+def test_an_apps_own_check_does_not_echo_the_value(payload, place, secret):
+    with pytest.raises(TerminalError, match=r"the app's own check refuses it$") as caught:
+        decode_input(handler_for(Account), json.dumps(payload).encode())
+    assert place in caught.value.message
+    assert secret not in caught.value.message
+
+
+def test_an_apps_own_check_may_say_what_is_wrong():
+    with pytest.raises(TerminalError, match="field 'pin': Value error, a pin has four digits"):
+        decode_input(handler_for(Account), b'{"pin":77}')
+
+
+@pytest.mark.skipif(msgspec is None, reason="msgspec is optional and not installed")
+def test_a_structs_own_check_does_not_echo_the_value():
+    def refuse(self: Any) -> None:
+        raise ValueError(f"not {self.name}")
+
+    gate = msgspec.defstruct("Gate", [("name", str)], namespace={"__post_init__": refuse})
+    with pytest.raises(TerminalError, match=r"the app's own check refuses it$"):
+        decode_input(handler_for(list[gate]), b'[{"name":"s3cret"}]')
+
+
 @pytest.mark.parametrize("annotation", [Any, dict, Flight, int, Leg])
 @pytest.mark.parametrize("payload", [b"{s3cret", b"\xff\xfe", b"s3cret", b'{"s3cret": 1}x'])
 def test_a_payload_that_is_no_json_is_a_terminal_400_without_the_payload(annotation, payload):
@@ -271,6 +332,36 @@ def test_a_struct_is_wanted_unless_the_annotation_is_optional():
         decode_input(handler_for(gate), b"")
 
 
+def test_avro_is_wanted_unless_the_annotation_is_optional():
+    serde = AvroSerde[Any]({"type": "map", "values": "int"})
+
+    assert decode_input(handler_for(dict[str, int] | None, input_serde=serde), b"") is None
+    with pytest.raises(TerminalError, match="the payload is empty"):
+        decode_input(handler_for(dict[str, int], input_serde=serde), b"")
+
+
+def test_an_empty_payload_is_the_default_where_it_cannot_be_none():
+    service = Service("S")
+
+    @service.handler()
+    async def greet(ctx: Any, name: str = "World") -> str:
+        return name
+
+    @service.handler()
+    async def bare(ctx, name="World"):
+        return name
+
+    @service.handler()
+    async def none_will_do(ctx: Any, name: str | None = "World") -> None: ...
+
+    for fn in (greet, bare):
+        handler = handler_of(fn)
+        assert not handler.input_required
+        assert run(start(handler, None, b"")) == "World"
+        assert run(start(handler, None, b'"Ann"')) == "Ann"
+    assert decode_input(handler_of(none_will_do), b"") is None, "None travels as the empty payload"
+
+
 def test_bytes_travel_raw():
     @Service("S").handler()
     async def echo(ctx: Any, value: bytes) -> bytes:
@@ -305,6 +396,33 @@ def test_outputs_follow_the_return_annotation():
     assert encode_output(handler, None) == b""
     with pytest.raises(TerminalError, match="S/depart cannot be sent: TypeError: expected a Flight, not a dict"):
         encode_output(handler, {"tail": "N1"})
+
+
+def test_what_never_returns_has_no_result_to_describe():
+    @Service("S").handler()
+    async def refuse(ctx: Any, name: str) -> NoReturn:
+        raise TerminalError("no")
+
+    assert isinstance(handler_of(refuse).output_serde, JsonSerde)
+
+
+def test_a_plain_function_that_returns_an_awaitable_has_its_result():
+    service = Service("S")
+
+    async def later(value: int) -> Flight:
+        return Flight(tail="N1")
+
+    @service.handler()
+    def depart(ctx: Any, value: int) -> Awaitable[Flight]:
+        return later(value)
+
+    @service.handler()
+    def arrive(ctx: Any, value: int) -> Coroutine[Any, Any, Flight]:
+        return later(value)
+
+    for handler in map(handler_of, (depart, arrive)):
+        assert handler.output_type is Flight
+        assert encode_output(handler, run(start(handler, None, b"1"))) == b'{"tail":"N1","delays":[]}'
 
 
 def test_annotations_that_nobody_needs_may_be_for_type_checkers_only():

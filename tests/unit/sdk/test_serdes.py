@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import json
 import math
+import types
+import typing
 import uuid
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, NotRequired, Optional, TypedDict
+from typing import Annotated, Any, Generic, Literal, NotRequired, Optional, TypedDict, TypeVar
 
 import pydantic
 import pytest
@@ -190,6 +192,8 @@ def test_untyped_writing_takes_models_and_dataclasses():
         (Annotated[int, pydantic.Field(gt=0)], 3),
         (Literal["a", "b"], "a"),
         (dict, {"a": [1, None]}),
+        (typing.Dict, {"a": [1, None]}),  # noqa: UP006 - the old form too
+        (typing.List, [1]),  # noqa: UP006
         (list[dict[str, Any]], [{"a": 1}]),
         (int | None, 3),
         (str, "é"),
@@ -206,6 +210,35 @@ def test_a_value_of_an_annotated_type_comes_back_as_it_went(annotation, value, c
 
     assert back == value
     assert type(back) is type(value)
+
+
+class Part(pydantic.BaseModel):
+    number: int = pydantic.Field(0, alias="partNumber")
+    weight: float = pydantic.Field(0, validation_alias=pydantic.AliasChoices("kg", "kilos"))
+    colour: str = pydantic.Field("", serialization_alias="paint")
+
+
+@dataclass
+class Crate:
+    parts: Annotated[list[Part], pydantic.Field(alias="content")]
+
+
+PART = Part.model_validate({"partNumber": 7, "kg": 2.5, "colour": "red"})
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [(Part, PART), (Part | None, PART), (list[Part], [PART]), (Crate, Crate(parts=[PART]))],  # type: ignore[list-item]
+)
+def test_a_value_with_aliases_comes_back_as_it_went(annotation, value):
+    """Models are written with the names of their fields, as Restate's SDK does, and read with names and aliases."""
+    serde = serde_for(annotation, checked=True)
+    assert b'"number":7' in serde.serialize(value)
+    assert serde.deserialize(serde.serialize(value)) == value
+
+
+def test_aliases_are_read_too():
+    assert serde_for(Part).deserialize(b'{"partNumber":7,"kilos":2.5,"colour":"red"}') == PART
 
 
 def test_a_subclass_keeps_its_own_fields_on_the_wire():
@@ -344,6 +377,16 @@ def test_an_annotation_that_cannot_be_resolved_says_what_to_do():
     action.__annotations__["return"] = "Elsewhere"
     with pytest.raises(TypeError, match=r"Elsewhere.*top level"):
         result_serde(DEFAULT_SERDE, None, action)
+
+
+@needs_msgspec
+def test_a_generic_struct():
+    item = TypeVar("item")
+    body = {"__annotations__": {"items": list[item]}}  # type: ignore[valid-type]
+    page = types.new_class("Page", (msgspec.Struct, Generic[item]), exec_body=lambda names: names.update(body))
+    serde = serde_for(page[int])
+    assert isinstance(serde, MsgspecJsonSerde)
+    assert serde.deserialize(serde.serialize(page([1]))) == page([1])
 
 
 @needs_msgspec

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import typing_extensions
 
 #: No annotation, or one that promises nothing.
-UNTYPED: Final = (inspect.Parameter.empty, None, type(None), Any, object)
+UNTYPED: Final = (inspect.Parameter.empty, None, type(None), Any, object, typing.NoReturn, typing.Never)
 
 _AWAITABLES: Final = (Awaitable, Coroutine)
 _JSON_TYPES: Final = (str, int, float, bool, dict, list, *UNTYPED)
@@ -58,9 +58,12 @@ def return_annotation(action: Callable[..., Any]) -> Any:
     annotation = getattr(fn, "__annotations__", {}).get("return", inspect.Parameter.empty)
     if isinstance(annotation, str):
         annotation = _resolved_once(fn, annotation)
-    if get_origin(annotation) in _AWAITABLES:
-        return get_args(annotation)[-1]
-    return annotation
+    return awaited(annotation)
+
+
+def awaited(annotation: Any) -> Any:
+    """`X` of `Awaitable[X]` and `Coroutine[Any, Any, X]`; anything else as it is."""
+    return get_args(annotation)[-1] if get_origin(annotation) in _AWAITABLES and get_args(annotation) else annotation
 
 
 #: Text annotations that were resolved, by the code they stand at: a closure is a new object every time, its code not.
@@ -94,8 +97,8 @@ def is_json(annotation: Any) -> bool:
     origin, args = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType) or origin is list:
         return all(map(is_json, args))
-    if origin is dict:
-        return args[0] is str and is_json(args[1])
+    if origin is dict:  # typing.Dict has none, and says as much as dict
+        return not args or (args[0] is str and is_json(args[1]))
     return origin is Literal and all(isinstance(value, (str, int, bool)) for value in args)
 
 
@@ -114,8 +117,9 @@ def without_none(annotation: Any) -> Any:
 
 def mentions(annotation: Any, base: type) -> bool:
     """Whether a subclass of `base` stands anywhere in the annotation."""
-    if isinstance(annotation, type) and get_origin(annotation) is None:
-        return issubclass(annotation, base)
+    cls = get_origin(annotation) or annotation
+    if isinstance(cls, type) and issubclass(cls, base):
+        return True
     return any(mentions(arg, base) for arg in get_args(annotation))
 
 

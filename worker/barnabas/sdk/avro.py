@@ -70,7 +70,9 @@ class AvroSerde(Serde[I]):
             raise PayloadError(
                 f"it is no Avro {_name(self._schema)}: {len(buf) - source.tell()} bytes follow after its end"
             )
-        return value if self._adapter is None else self._adapter.validate_python(value)  # type: ignore[no-any-return]
+        if self._adapter is not None:
+            value = self._adapter.validate_python(value, by_alias=True, by_name=True)  # written with names
+        return value  # type: ignore[no-any-return]
 
     def serialize(self, obj: I | None) -> bytes:
         """Raises ValueError, which names the fields and never a value."""

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import pydantic
+from pydantic.json_schema import GenerateJsonSchema
 
 from barnabas.sdk.annotations import UNTYPED, with_portable_dicts
 from barnabas.sdk.definition import ServiceDefinition
@@ -63,9 +64,18 @@ def _schema(serde: Serde[Any], annotation: Any, mode: Any) -> dict[str, Any] | N
     if annotation is inspect.Parameter.empty or annotation in UNTYPED:
         return {}
     try:
-        return pydantic.TypeAdapter(with_portable_dicts(annotation)).json_schema(mode=mode)
+        return pydantic.TypeAdapter(with_portable_dicts(annotation)).json_schema(schema_generator=_AsWritten, mode=mode)
     except (pydantic.errors.PydanticUserError, pydantic.errors.PydanticSchemaGenerationError, TypeError):
         return {}  # a type of another library (msgspec), or of a serde of the user's
+
+
+class _AsWritten(GenerateJsonSchema):
+    """pydantic describes what is written with aliases even where it is written with the names of fields."""
+
+    def _get_alias_name(self, field: Any, name: str) -> str:
+        if self.mode == "serialization" and not self._config.serialize_by_alias:
+            return name
+        return super()._get_alias_name(field, name)
 
 
 def _ms(retention: timedelta | None) -> int | None:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, Generic, Literal, TypeVar, cast
 
-from barnabas.sdk.annotations import UNTYPED, resolve, without_none
+from barnabas.sdk.annotations import UNTYPED, awaited, resolve, without_none
+from barnabas.sdk.avro import AvroSerde
 from barnabas.sdk.errors import TerminalError
 from barnabas.sdk.handler_type import HandlerType
 from barnabas.sdk.input_errors import explain
@@ -115,6 +116,7 @@ class Handler(Generic[I, O]):
     context_managers: tuple[Callable[[], AbstractAsyncContextManager[None]], ...] = ()
     input_name: str | None = None  # of the parameter, for callers who name it
     input_default: Any = inspect.Parameter.empty
+    empty_is_default: bool = False  # an empty payload is the default
     needs_task: bool = False  # the runtime has seen it ask for its asyncio task
 
     @property
@@ -149,7 +151,8 @@ def make_handler(
             f"`async def {name}(ctx, order)`; it is defined as {name}{signature}"
         )
     annotation = resolve(fn, parameters[1].annotation) if len(parameters) == 2 else None
-    returned = resolve(fn, signature.return_annotation)
+    returned = awaited(resolve(fn, signature.return_annotation))
+    default = parameters[1].default if len(parameters) == 2 else inspect.Parameter.empty
     chosen_input = _chosen(input_serde, annotation, checked=True)
     chosen_output = _chosen(output_serde, returned, checked=False)
     if chosen_input is not input_serde and isinstance(chosen_input, BytesSerde) and accept == JSON_TYPE:
@@ -166,7 +169,7 @@ def make_handler(
         output_serde=chosen_output,
         input_type=annotation,
         output_type=returned,
-        input_required=_wants_value(chosen_input, annotation),
+        input_required=default is inspect.Parameter.empty and _wants_value(chosen_input, annotation),
         accept=accept,
         content_type=content_type,
         description=inspect.getdoc(fn),
@@ -174,7 +177,8 @@ def make_handler(
         retry_policy=retry_policy,
         context_managers=tuple(context_managers),
         input_name=parameters[1].name if len(parameters) == 2 else None,
-        input_default=parameters[1].default if len(parameters) == 2 else inspect.Parameter.empty,
+        input_default=default,
+        empty_is_default=default is not inspect.Parameter.empty and _empty_is_default(chosen_input, annotation),
     )
 
 
@@ -203,7 +207,14 @@ def _wants_value(serde: Serde[Any], annotation: Any) -> bool:
         return False
     if isinstance(serde, TypedJsonSerde):
         return not _admits_none(serde)
-    return isinstance(serde, (PydanticJsonSerde, MsgspecJsonSerde)) and without_none(annotation) is annotation
+    return (
+        isinstance(serde, (PydanticJsonSerde, MsgspecJsonSerde, AvroSerde)) and without_none(annotation) is annotation
+    )
+
+
+def _empty_is_default(serde: Serde[Any], annotation: Any) -> bool:
+    """Whether who sends nothing means the default, and not None or no bytes."""
+    return annotation is inspect.Parameter.empty or _wants_value(serde, annotation)
 
 
 def _admits_none(serde: TypedJsonSerde[Any]) -> bool:
@@ -284,8 +295,13 @@ async def _awaited(handler: Handler[I, O], result: Any) -> O:
 
 def decode_input(handler: Handler[I, O], payload: bytes) -> I | None:
     """The input of an invocation. Raises TerminalError 400, which names the field and never the value."""
-    if not payload and handler.input_required:
-        raise TerminalError("Unable to parse an input argument: the payload is empty, the handler wants a value", 400)
+    if not payload:
+        if handler.input_required:
+            raise TerminalError(
+                "Unable to parse an input argument: the payload is empty, the handler wants a value", 400
+            )
+        if handler.empty_is_default:
+            return cast(I, handler.input_default)
     try:
         return handler.input_serde.deserialize(payload)
     except TerminalError:

@@ -55,7 +55,11 @@ class JsonSerde(Serde[I]):
 
 
 class PydanticJsonSerde(Serde[I]):
-    """A pydantic model as JSON, by the model's own rules."""
+    """A pydantic model as JSON, by the model's own rules.
+
+    Fields with aliases are written with their names, as Restate's SDK does, unless the model says otherwise
+    (`serialize_by_alias`), and read with either: what one handler writes another one can read.
+    """
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -63,8 +67,8 @@ class PydanticJsonSerde(Serde[I]):
     def deserialize(self, buf: bytes) -> I | None:
         if not buf:
             return None
-        # What model_validate_json does, less its argument checks (0.55 us instead of 1.05 for two fields).
-        value: I = self.model.__pydantic_validator__.validate_json(buf)
+        # What model_validate_json does, less its own layer (0.9 us instead of 1.4 for two fields).
+        value: I = self.model.__pydantic_validator__.validate_json(buf, by_alias=True, by_name=True)
         return value
 
     def serialize(self, obj: I | None) -> bytes:
@@ -98,6 +102,7 @@ class MsgspecJsonSerde(Serde[I]):
 class TypedJsonSerde(Serde[I]):
     """JSON checked against any type that pydantic knows: dataclasses, typed dicts, `list[Model]`, dates, unions.
 
+    Aliases are treated as `PydanticJsonSerde` does.
     Raises TypeError for a type that has no JSON form.
     """
 
@@ -110,7 +115,8 @@ class TypedJsonSerde(Serde[I]):
         self.adapter = adapter
         # An adapter whose types are all known is called without its own layer, which takes as long as the work itself.
         complete = adapter.pydantic_complete
-        self._validate: Callable[[bytes], Any] = adapter.validator.validate_json if complete else adapter.validate_json
+        validate = adapter.validator.validate_json if complete else adapter.validate_json
+        self._validate: Callable[[bytes], Any] = functools.partial(validate, by_alias=True, by_name=True)
         self._dump: Callable[..., bytes] = adapter.serializer.to_json if complete else adapter.dump_json
         self._plain = ann.is_json(annotation)
 
