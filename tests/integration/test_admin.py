@@ -332,6 +332,30 @@ async def test_rows_of_scheduled_ones(office: Office, key: str) -> None:
         await office.gone(sent.invocation_id)
 
 
+async def test_scheduled_ones_are_listed_and_killed_with_the_others(office: Office, key: str) -> None:
+    held = await office.client.object_send(hold, key=key, arg="never")
+    await office.has_status(held.invocation_id, "running", "suspended")
+    late = []
+    for days in range(1, 5):
+        sent = await office.client.object_send(add, key=key, arg=Item(name="x"), send_delay=timedelta(days=days))
+        late.append(sent.invocation_id)
+        await office.has_status(sent.invocation_id, "scheduled")
+    seen: list[str] = []
+    after: dict[str, str] = {}
+    while True:
+        page = (await office.http.get("/invocations", params={"key": key, "limit": "2", **after})).json()
+        seen += [one["id"] for one in page["invocations"]]
+        if page["after"] is None:
+            break
+        after = {"after": page["after"]}
+    assert seen == [held.invocation_id, *late]
+    done = await office.http.post("/batch/invocations/kill", json={"service": "Cart", "key": key})
+    outcomes = {one["id"]: one["status"] for one in done.json()["outcomes"]}
+    assert outcomes == dict.fromkeys([held.invocation_id, *late], 200)
+    for id_ in late:
+        await office.gone(id_)
+
+
 # -- what is shown
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -171,6 +172,33 @@ def test_all_that_fit_are_met_once(door: FakeDoor, filled: Filled) -> None:
     assert "there are more than these 5" in result.stdout
     result = run("kill", "--key", "nobody", *SERVERS)
     assert (result.exit_code, result.stdout) == (0, "no invocation fits\n")
+
+
+@pytest.mark.parametrize("what", ["cancel", "kill"])
+def test_delayed_ones_are_among_all_that_fit(door: FakeDoor, filled: Filled, what: str) -> None:
+    running, delayed = filled.root("Account", "a"), filled.delay("Account", "a", NOW + 3_600_000).id
+    filled.delay("Account", "b", NOW + 3_600_000)
+    assert run(what, "--service", "Account", "--key", "a", *SERVERS).exit_code == 0
+    assert [one.invocation for one in door.asked] == [running, delayed]
+    assert run(what, "--status", "scheduled", "--handler", "transfer", "--key", "a", *SERVERS).exit_code == 0
+    assert [one.invocation for one in door.asked[2:]] == [delayed]
+
+
+@pytest.mark.parametrize("what", ["pause", "resume"])
+def test_what_cannot_be_done_to_delayed_ones_is_done_to_the_others(door: FakeDoor, filled: Filled, what: str) -> None:
+    running, delayed = filled.root("Account", "a"), filled.delay("Account", "a", NOW + 3_600_000).id
+    run(what, "--service", "Account", *SERVERS)
+    assert [one.invocation for one in door.asked] == [running]
+    run(what, "--service", "Account", "--status", "scheduled", *SERVERS)  # asked for: it is told that it cannot be
+    assert [one.invocation for one in door.asked[1:]] == [delayed]
+
+
+def test_a_list_has_delayed_ones_with_their_due_time(filled: Filled) -> None:
+    delayed = InvocationId(filled.delay("Account", "a", 2**45).id)
+    shown = run("list", *REDIS).stdout
+    assert re.search(rf"{delayed} .*Account/a/transfer .*scheduled .*due in \d+ d", shown), shown
+    described = run("describe", str(delayed), *REDIS).stdout
+    assert re.search(r"due +3084-.*in \d+ d", described), described
 
 
 @pytest.mark.parametrize("what", [(), ("inv_1", "--service", "Account"), ("--service", "Acount")])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from barnabas.contract.codec import encode_invocation
 from barnabas.contract.ids import InvocationId, child_id, random_id
-from barnabas.contract.records import Caller, ReplyTo
+from barnabas.contract.records import Caller, Invocation, ReplyTo
 from barnabas.runtime import journal as j
 from barnabas.runtime.live import QUEUED, RUNNING, SUSPENDED, Live
+from barnabas.runtime.scheduling.waiting import Waiting, accepted
 from barnabas.store import keys
 from barnabas.store.memory import MemoryStore
 from barnabas.store.port import Applied, Commit, Op, Service, Shard
@@ -31,6 +33,7 @@ class Filled:
         self._journals: dict[bytes, list[j.Entry]] = {}
         self._targets: dict[bytes, Live] = {}
         self._clock = NOW
+        self._arrivals = 0
 
     def root(self, name: str, key: str | None = None) -> bytes:
         """A client's call, which runs, and holds its key if it has one."""
@@ -67,6 +70,32 @@ class Filled:
         assert holder is not None
         self.commit(self.shard(name, id_), ("HSET", keys.SPILL, id_, 7), ("HSET", keys.HEADS, key, holder))
         return id_
+
+    def delay(self, name: str, key: str | None, due: int, *, partition: int = 2, stranded: bool = False) -> Waiting:
+        """A client's message that waits in the scheduler; `stranded`: past its due time, for want of its service."""
+        id_ = random_id(name, key, delayed=True)
+        self._arrivals += 1
+        wanted = Invocation(id_, name, "transfer", key, b"12345", reply_to=ReplyTo("client", b"1"))
+        waiting = accepted(wanted, due, self._arrivals, encode_invocation(wanted))
+        waiting.stranded = stranded
+        ops: list[Op] = [
+            ("HSET", keys.WAITING, id_, waiting.header()),
+            ("HSET", keys.WAITING_INPUTS, id_, encode_invocation(wanted)),
+            ("ZADD", waiting.wanted_place, due, waiting.member),
+        ]
+        if stranded:
+            ops.append(("SADD", keys.STRANDED, name))
+        self.commit(Shard("@delays", partition), *ops)
+        return waiting
+
+    def release(self, waiting: Waiting, partition: int = 2) -> None:
+        """It is due, and on its way to its target."""
+        self.commit(
+            Shard("@delays", partition),
+            ("HDEL", keys.WAITING, waiting.id),
+            ("HDEL", keys.WAITING_INPUTS, waiting.id),
+            ("ZREM", waiting.wanted_place, waiting.member),
+        )
 
     def attach(self, caller: bytes, target: bytes) -> None:
         """`caller` waits for the result of `target`."""

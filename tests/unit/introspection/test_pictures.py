@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from random import Random
+from typing import Any, cast
+
 import msgpack
 import pytest
 
 from barnabas.contract.codec import encode_invocation
 from barnabas.contract.ids import InvocationId, random_id
 from barnabas.contract.records import Failure, Invocation, ReplyTo
+from barnabas.introspection import delayed
 from barnabas.introspection.invocations import describe_invocation
 from barnabas.introspection.listing import MalformedCursor, Wanted, list_page
 from barnabas.introspection.pictures import Picture
@@ -17,7 +22,8 @@ from barnabas.runtime.live import BACKING_OFF, Live
 from barnabas.runtime.ring import Ring
 from barnabas.runtime.scheduling.waiting import accepted
 from barnabas.store import keys
-from barnabas.store.port import Shard
+from barnabas.store.memory import MemoryStore
+from barnabas.store.port import Query, Shard, Store
 from tests.unit.introspection.filling import NOW, Filled, service
 
 
@@ -168,10 +174,87 @@ async def test_a_delayed_one_is_found_in_the_scheduler(filled: Filled) -> None:
     picture = await described(filled, id_)
     assert picture is not None
     assert (picture.handler, picture.key, picture.input_bytes) == ("transfer", "a", 0)
-    assert await listed(filled, Wanted()) == ([], False)
-    assert await listed(filled, Wanted(status="scheduled")) == ([id_], False)
-    assert await listed(filled, Wanted(status="scheduled", service="Teller")) == ([], False)
-    assert await listed(filled, Wanted(status="scheduled", key="b")) == ([], False)
+
+
+async def test_delayed_ones_are_listed_like_others_and_last(filled: Filled) -> None:
+    late = filled.delay("Account", "a", NOW + 2**40).id
+    soon = filled.delay("Account", "b", NOW + 9).id
+    look = filled.delay("Teller", None, NOW + 10, partition=0).id
+    lost = filled.delay("Gone", "b", NOW - 9, partition=200, stranded=True).id
+    running = filled.root("Account", "a")
+    assert await listed(filled, Wanted()) == ([lost, running, soon, look, late], False)  # a page is in order of age
+    assert await listed(filled, Wanted(), 2) == ([running, look], True)  # and pages are not
+    assert await listed(filled, Wanted(begun=True)) == ([running], False)
+    assert await listed(filled, Wanted(status="scheduled")) == ([lost, soon, look, late], False)
+    assert await listed(filled, Wanted(status="running")) == ([running], False)
+    assert await listed(filled, Wanted(service="Account")) == ([running, soon, late], False)
+    assert await listed(filled, Wanted(key="b")) == ([lost, soon], False)
+    assert await listed(filled, Wanted(service="Gone", key="b", handler="transfer")) == ([lost], False)
+    assert await listed(filled, Wanted(service="Account", key="c", status="scheduled")) == ([], False)
+    assert await listed(filled, Wanted(handler="look", status="scheduled")) == ([], False)
+    picture = await described(filled, lost)
+    assert picture is not None
+    assert (picture.status, picture.waits_for) == ("scheduled", ["a worker of Gone, which nobody has registered"])
+
+
+async def test_pages_of_delayed_ones_show_each_once_whatever_is_released_or_comes_meanwhile(
+    filled: Filled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delayed, "MEMBERS_A_TIME", 3)
+    monkeypatch.setattr(delayed, "RECORD_BYTES_A_TIME", 200)
+    random = Random(7)
+    there = [filled.delay("Account", str(n), NOW + n // 7, partition=n % 2) for n in range(60)]  # many at the same time
+    there += [filled.delay("Gone", str(n), NOW + n, partition=n % 2, stranded=True) for n in range(10)]
+    soon = [filled.delay("Account", "x", NOW - 1 - n // 5, partition=0) for n in range(40)]
+    random.shuffle(soon)
+    seen: list[bytes] = []
+    after = None
+    while True:
+        page = await list_page(filled.store, filled.services, Wanted(status="scheduled"), random.randint(1, 9), after)
+        seen += [one.id for one in page.pictures]
+        for _ in range(min(4, len(soon))):
+            filled.release(soon.pop(), 0)
+        filled.delay("Account", "late", NOW + random.randint(-5, 9), partition=random.randint(0, 1))
+        after = page.after
+        if after is None:
+            break
+    assert len(seen) == len(set(seen))
+    assert {one.id for one in there} <= set(seen)
+
+
+class Counted:
+    """Counts what is asked of a store."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store = store
+        self.asked: list[tuple[Shard, Query]] = []
+
+    async def read(self, questions: Sequence[tuple[Shard, Query]]) -> list[Any]:
+        self.asked += questions
+        return await self.store.read(questions)
+
+
+async def test_a_page_of_many_delayed_ones_reads_few_of_them(filled: Filled) -> None:
+    for n in range(10_000):
+        filled.delay("Account", str(n % 1_000), NOW + n)
+    store = Counted(filled.store)
+    first = await list_page(cast(Store, store), filled.services, Wanted(), 1)
+    page = await list_page(cast(Store, store), filled.services, Wanted(), 5, first.after)
+    assert [one.due for one in page.pictures] == [NOW + n for n in range(1, 6)]
+    assert sum(len(query) - 2 for _, query in store.asked if query[0] == "HMGET") <= 4 * (delayed.MEMBERS_A_TIME + 1)
+    store.asked.clear()
+    found = await list_page(cast(Store, store), filled.services, Wanted(service="Account", key="7"), 100)
+    assert [one.due for one in found.pictures] == [NOW + n for n in range(7, 10_000, 1_000)]
+    assert sum(len(query) - 2 for _, query in store.asked if query[0] == "HMGET") == 20  # headers and records of ten
+
+
+async def test_a_delayed_callee_is_scheduled(filled: Filled) -> None:
+    a = filled.root("Account", "a")
+    sent = filled.delay("Teller", None, NOW + 9)
+    filled.journal(a, [j.SEND, "Teller/transfer", None, sent.id])
+    picture = await described(filled, a)
+    assert picture is not None
+    assert [(one.id, one.how, one.status) for one in picture.callees] == [(sent.id, "sent", "scheduled")]
 
 
 async def test_what_the_store_does_not_know_is_not_there(filled: Filled) -> None:

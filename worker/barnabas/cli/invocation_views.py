@@ -20,6 +20,7 @@ from barnabas.introspection.graph import ATTACH, CALL, KEY, Deadlock, Node
 from barnabas.introspection.journals import Line
 from barnabas.introspection.listing import Page
 from barnabas.introspection.pictures import Picture
+from barnabas.runtime.live import SCHEDULED
 
 _REASONS = {KEY: "its key, held by", CALL: "the result of its call", ATTACH: "the result it attached to"}
 _TIMES = ("accepted_at", "completed_at", "expires_at", "due", "retry_at")
@@ -121,7 +122,7 @@ def print_list(page: Page, now: int) -> None:
             str(one.id),
             escape(target_of(one.service, one.key, one.handler)),
             _status(one),
-            ago(one.accepted_at or one.completed_at, now),
+            _age(one, now),
             str(one.failed_attempts or ""),
         )
     console = Console()
@@ -129,6 +130,12 @@ def print_list(page: Page, now: int) -> None:
     if page.after is not None:
         console.print(f"there are more than these {len(page.pictures)}: narrow it down, raise --limit, or go on with")
         console.print(f"--after {page.after}", soft_wrap=True)
+
+
+def _age(picture: Picture, now: int) -> str:
+    if picture.status == SCHEDULED and picture.due is not None:
+        return f"due {ago(picture.due, now)}"
+    return ago(picture.accepted_at or picture.completed_at, now)
 
 
 def print_picture(picture: Picture, now: int) -> None:

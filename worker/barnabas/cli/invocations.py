@@ -81,8 +81,8 @@ def list_(
 ) -> None:
     """List invocations, shard by shard, those that were accepted first at the top of each.
 
-    Finished ones are listed with `--status completed`, as long as they are kept. Those that the scheduler holds back
-    until they are due are listed with `--status scheduled` alone. Ends with 0, or with 2 without an answer.
+    Those that the scheduler holds back until they are due come last. Finished ones are listed with
+    `--status completed`, as long as they are kept. Ends with 0, or with 2 without an answer.
     """
     wanted = Wanted(service, handler, key, _status(status))
 
@@ -186,7 +186,7 @@ def pause(
     namespace: NamespaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make no further attempts of invocations until they are resumed."""
+    """Make no further attempts of invocations until they are resumed; those that are scheduled cannot be paused."""
     wanted = Wanted(service, handler, key, _status(status))
     _operate("pause", ids, wanted, limit, seconds, (kafka, redis, namespace), as_json)
 

@@ -12,13 +12,14 @@ from typing import Any, Final, NamedTuple
 
 from barnabas.contract.ids import InvocationId
 from barnabas.contract.records import Caller, ReplyTo
+from barnabas.introspection.delayed import find_waiting
 from barnabas.introspection.journals import target_text
 from barnabas.introspection.reading import Places
 from barnabas.introspection.statuses import COMPLETED, status_of
 from barnabas.introspection.waits import call_target, open_commands
 from barnabas.runtime import journal as j
 from barnabas.runtime.kept import unpack_kept
-from barnabas.runtime.live import Live, unpack_live
+from barnabas.runtime.live import SCHEDULED, Live, unpack_live
 from barnabas.store import keys
 from barnabas.store.port import Query, Store
 
@@ -74,6 +75,7 @@ async def callees_of(store: Store, places: Places, journal: Sequence[j.Entry]) -
     """What a journal has called and sent, and what those have, as far as they are not over."""
     top, frontier = _children(journal)
     count = len(top)
+    unseen: dict[bytes, Relative] = {}
     for _ in range(MOST_LEVELS):
         placed = [(ref, shard) for ref in frontier if (shard := places.shard_of(ref.service, ref.relative.id))]
         if not placed:
@@ -82,10 +84,14 @@ async def callees_of(store: Store, places: Places, journal: Sequence[j.Entry]) -
         frontier = []
         for ref, _ in placed:
             below, refs = _children(_look(ref, [next(answers) for _ in _questions(ref)]))
+            if ref.relative.status is None and ref.relative.id.delayed:
+                unseen[ref.relative.id] = ref.relative
             if count + len(below) <= MOST_BELOW:
                 ref.relative.below = below
                 count += len(below)
                 frontier += refs
+    for id_ in await find_waiting(store, list(unseen)):
+        unseen[id_].status = SCHEDULED
     return top
 
 

@@ -10,10 +10,17 @@ from typing import Final
 
 from barnabas.contract.ids import InvocationId
 from barnabas.contract.records import Caller, ReplyTo
+from barnabas.introspection.delayed import find_waiting, invocation_in
 from barnabas.introspection.family import callees_of, callers_of
-from barnabas.introspection.listing import UNKNOWN, picture_of_waiting
-from barnabas.introspection.pictures import Picture, detailed, picture_of_kept, picture_of_ring
-from barnabas.introspection.reading import DELAY_SHARDS, DELAYS, Places
+from barnabas.introspection.pictures import (
+    UNKNOWN,
+    Picture,
+    detailed,
+    picture_of_kept,
+    picture_of_ring,
+    picture_of_waiting,
+)
+from barnabas.introspection.reading import Places
 from barnabas.introspection.statuses import PENDING
 from barnabas.runtime import journal as j
 from barnabas.runtime.kept import unpack_kept
@@ -81,10 +88,9 @@ async def _with_family(
 
 
 async def _delayed(store: Store, id_: InvocationId) -> Picture | None:
-    shards = [Shard(DELAYS, partition) for partition in range(DELAY_SHARDS)]
-    headers = await store.read([(shard, ("HGET", keys.WAITING, id_)) for shard in shards])
-    for shard, header in zip(shards, headers, strict=True):
-        if header is not None:
-            [record] = await store.read([(shard, ("HGET", keys.WAITING_INPUTS, id_))])
-            return picture_of_waiting(id_, header, record)
-    return None
+    found = (await find_waiting(store, [id_])).get(id_)
+    if found is None:
+        return None
+    shard, waiting = found
+    [record] = await store.read([(shard, ("HGET", keys.WAITING_INPUTS, id_))])
+    return picture_of_waiting(waiting, invocation_in(record))

@@ -1,8 +1,9 @@
 """Lists of invocations, page by page, for the command line and the admin API.
 
 Pages go through the shards in order, and within one by age, so that a list that goes on while work does shows each
-invocation once that was there all the time; a page itself is in order of age. All functions raise StoreUnavailable and
-StoreCorrupt.
+invocation once that was there all the time; a page itself is in order of age. Those that the scheduler holds back come
+last, in order of their due time: they are many and in no hurry, and one that becomes due meanwhile is missed by a list
+that has its shard behind it. All functions raise StoreUnavailable and StoreCorrupt.
 """
 
 from __future__ import annotations
@@ -14,23 +15,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from barnabas.contract.codec import decode_delayed
-from barnabas.contract.errors import PoisonRecord
 from barnabas.contract.ids import InvocationId
 from barnabas.contract.partitioning import partition_hash, partition_of
-from barnabas.contract.records import Invocation
-from barnabas.introspection.pictures import Picture, picture_of_kept, picture_of_live, picture_of_ring, who_wants
-from barnabas.introspection.reading import DELAY_SHARDS, DELAYS, SHARDS_A_PAGE, Places, pages
+from barnabas.introspection.delayed import Rank, queues, waiting_in
+from barnabas.introspection.pictures import (
+    UNKNOWN,
+    Picture,
+    picture_of_kept,
+    picture_of_live,
+    picture_of_ring,
+    picture_of_waiting,
+)
+from barnabas.introspection.reading import SHARDS_A_PAGE, Places, pages
 from barnabas.introspection.statuses import COMPLETED, PENDING
 from barnabas.runtime.live import SCHEDULED, unpack_live
 from barnabas.runtime.ring import unpack_ring_entry
-from barnabas.runtime.scheduling.waiting import unpack_waiting
 from barnabas.runtime.spilled import unpack_spilled
 from barnabas.store import keys
 from barnabas.store.port import Query, Service, Shard, Store
-
-#: What stands for a handler that only the record in Kafka names.
-UNKNOWN: Final = "?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Wanted:
     handler: str | None = None
     key: str | None = None
     status: str | None = None  # None: all that are not completed
+    begun: bool = False  # none that is scheduled
 
 
 class Page(NamedTuple):
@@ -60,10 +63,17 @@ class MalformedCursor(ValueError):
 class _Place(NamedTuple):
     """Behind which invocation a page begins."""
 
+    delayed: bool  # with the scheduler
     service: str
     partition: int
+    queue: str  # suffix of the scheduler's queue
     age: int
-    id: str
+    name: str  # its id, or what the scheduler's queue has it by
+
+
+_START: Final = _Place(False, "", -1, "", -1, "")
+
+_Found = list[tuple[_Place, Picture]]
 
 
 async def list_page(
@@ -71,23 +81,59 @@ async def list_page(
 ) -> Page:
     """At most `limit` invocations that fit, those behind `after` (of a former page, for the same `wanted`).
 
-    Those that the scheduler holds back are among them only where `wanted.status` is SCHEDULED. Raises MalformedCursor.
+    Raises MalformedCursor.
     """
-    start = _Place("", -1, -1, "") if after is None else _parsed(after)
-    shards = [one for one in _shards(services, wanted) if (one.service, one.partition) >= start[:2]]
-    found: list[tuple[_Place, Picture]] = []
+    start = _START if after is None else _parsed(after)
+    found: _Found = []
+    if not start.delayed:
+        found = await _in_shards(store, services, wanted, limit + 1, start)
+    if len(found) <= limit and wanted.status in (None, SCHEDULED) and not wanted.begun:
+        found += await _in_scheduler(store, wanted, limit + 1 - len(found), start)
+    shown = found[:limit]
+    return Page(_by_age(shown), _written(shown[-1][0]) if len(found) > limit else None)
+
+
+async def _in_shards(
+    store: Store, services: Mapping[str, Service], wanted: Wanted, enough: int, start: _Place
+) -> _Found:
+    """Those that the services' own shards have."""
+    shards = [one for one in _shards(services, wanted) if (one.service, one.partition) >= start[1:3]]
+    found: _Found = []
     for page in pages(shards, SHARDS_A_PAGE):
-        queries: list[tuple[Shard, Query]] = [(one, query) for one in page for query in _questions(one, wanted)]
+        queries: list[tuple[Shard, Query]] = [(one, query) for one in page for query in _questions(wanted)]
         answers = iter(await store.read(queries))
         for shard in page:
-            of_shard = [next(answers) for _ in _questions(shard, wanted)]
+            of_shard = [next(answers) for _ in _questions(wanted)]
             fitting = [one for one in _listed(shard, of_shard, wanted) if _fits(one, wanted)]
             fitting += [one for one in await _spilled(store, shard, of_shard, wanted) if _fits(one, wanted)]
-            placed = [(_Place(shard.service, shard.partition, _age(one), str(one.id)), one) for one in fitting]
+            begin = _Place(False, shard.service, shard.partition, "", -1, "")
+            placed = [(begin._replace(age=_age(one), name=str(one.id)), one) for one in fitting]
             found += sorted((one for one in placed if one[0] > start), key=lambda one: one[0])
-            if len(found) > limit:
-                return Page(_by_age(found[:limit]), _written(found[limit - 1][0]))
-    return Page(_by_age(found), None)
+            if len(found) >= enough:
+                return found
+    return found
+
+
+async def _in_scheduler(store: Store, wanted: Wanted, enough: int, start: _Place) -> _Found:
+    """Those that it holds back."""
+    hashed = None if wanted.key is None else partition_hash(wanted.key.encode())
+
+    def may_fit(id_: InvocationId) -> bool:
+        return (wanted.service is None or id_.of_service(wanted.service)) and hashed in (None, id_.key_hash)
+
+    found: _Found = []
+    for queue in await queues(store):
+        place = _Place(True, queue.shard.service, queue.shard.partition, queue.suffix.decode(), -1, "")
+        if place[:4] < start[:4]:
+            continue
+        after: Rank | None = (start.age, bytes.fromhex(start.name)) if place[:4] == start[:4] else None
+        async for (due, member), waiting, asks_for in waiting_in(store, queue, after, may_fit):
+            picture = picture_of_waiting(waiting, asks_for)
+            if _fits(picture, wanted):
+                found.append((place._replace(age=due, name=member.hex()), picture))
+            if len(found) >= enough:
+                return found
+    return found
 
 
 def _shards(services: Mapping[str, Service], wanted: Wanted) -> list[Shard]:
@@ -100,25 +146,17 @@ def _shards(services: Mapping[str, Service], wanted: Wanted) -> list[Shard]:
             for name, one in chosen.items()
             if one.kind != "service"
         ]
-    if wanted.status == SCHEDULED:
-        shards += [Shard(DELAYS, partition) for partition in range(DELAY_SHARDS)]
     return sorted(shards, key=lambda one: (one.service, one.partition))
 
 
-def _questions(shard: Shard, wanted: Wanted) -> list[Query]:
-    if shard.service == DELAYS:
-        return [("HGETALL", keys.WAITING), ("HGETALL", keys.WAITING_INPUTS)]
+def _questions(wanted: Wanted) -> list[Query]:
     if wanted.status == COMPLETED:
         return [("LRANGE", keys.RING, 0, -1), ("HGETALL", keys.KEPT)]
     return [("HGETALL", keys.LIVE), ("HGETALL", keys.HEADS), ("HGETALL", keys.SPILL_COUNTS)]
 
 
 def _listed(shard: Shard, answers: list[Any], wanted: Wanted) -> Iterator[Picture]:
-    if shard.service == DELAYS:
-        headers, records = answers
-        for id_, header in headers.items():
-            yield picture_of_waiting(id_, header, records.get(id_))
-    elif wanted.status == COMPLETED:
+    if wanted.status == COMPLETED:
         ring, kept = answers
         for packed in ring:
             yield picture_of_ring(unpack_ring_entry(packed), shard.service)
@@ -131,30 +169,9 @@ def _listed(shard: Shard, answers: list[Any], wanted: Wanted) -> Iterator[Pictur
             yield picture_of_live(live, heads.get((live.key or "").encode()))
 
 
-def picture_of_waiting(id_: bytes, header: bytes, record: bytes | None) -> Picture:
-    """One that waits in the scheduler."""
-    waiting = unpack_waiting(id_, header)
-    try:
-        wanted = decode_delayed(record)
-    except PoisonRecord:  # it is shown without what its record says
-        wanted = None
-    handler, key = (wanted.handler, wanted.key) if isinstance(wanted, Invocation) else (UNKNOWN, None)
-    return Picture(
-        InvocationId(id_),
-        waiting.service,
-        handler,
-        key,
-        SCHEDULED,
-        due=waiting.due,
-        input_bytes=len(wanted.payload) if isinstance(wanted, Invocation) else None,
-        wanted_by=[who_wants(waiter) for waiter in waiting.waiters],
-        waits_for=["its due time, in the scheduler"],
-    )
-
-
 async def _spilled(store: Store, shard: Shard, answers: list[Any], wanted: Wanted) -> list[Picture]:
     """Those that wait for a busy key with their input left in Kafka."""
-    if shard.service == DELAYS or wanted.status not in (None, PENDING):
+    if wanted.status not in (None, PENDING):
         return []
     found = [key.decode() for key in answers[2] if wanted.key in (None, key.decode())]
     lists = await store.read([(shard, ("LRANGE", keys.spilled(key), 0, -1)) for key in found]) if found else []
@@ -171,6 +188,7 @@ def _fits(picture: Picture, wanted: Wanted) -> bool:
         and wanted.handler in (None, picture.handler)
         and wanted.key in (None, picture.key)
         and wanted.status in (None, picture.status)
+        and not (wanted.begun and picture.status == SCHEDULED)
     )
 
 
@@ -188,9 +206,11 @@ def _written(place: _Place) -> str:
 
 def _parsed(text: str) -> _Place:
     try:
-        service, partition, age, id_ = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        place = _Place(*json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))))
+        if [type(part) for part in place] != [bool, str, int, str, int, str]:
+            raise ValueError("other fields")
+        if place.delayed:
+            bytes.fromhex(place.name)
     except (ValueError, binascii.Error, TypeError):
         raise MalformedCursor(_NO_PLACE) from None
-    if type(service) is not str or type(partition) is not int or type(age) is not int or type(id_) is not str:
-        raise MalformedCursor(_NO_PLACE)
-    return _Place(service, partition, age, id_)
+    return place

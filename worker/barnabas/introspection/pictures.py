@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from barnabas.contract.ids import InvocationId
-from barnabas.contract.records import Caller, Failure, ReplyTo
+from barnabas.contract.records import Caller, Failure, Invocation, ReplyTo
 from barnabas.introspection.family import Relative
 from barnabas.introspection.journals import Line, lines_of, output_line, words
 from barnabas.introspection.statuses import COMPLETED, status_of
@@ -19,6 +20,10 @@ from barnabas.runtime import journal as j
 from barnabas.runtime.kept import unpack_kept
 from barnabas.runtime.live import BACKING_OFF, SCHEDULED, Live
 from barnabas.runtime.ring import RingEntry, unpack_ring_entry
+from barnabas.runtime.scheduling.waiting import Waiting
+
+#: What stands for a handler that is named by a record alone which is not at hand, or cannot be read.
+UNKNOWN: Final = "?"
 
 
 @dataclass(slots=True)
@@ -112,6 +117,25 @@ def picture_of_kept(id_: InvocationId, service: str, packed: bytes) -> Picture:
     picture.expires_at = kept.expires_at
     picture.idempotency_key = kept.idempotency_key
     picture.wanted_by = [who_wants(waiter) for waiter in kept.waiters]
+    return picture
+
+
+def picture_of_waiting(waiting: Waiting, asks_for: Invocation | None) -> Picture:
+    """One that waits in the scheduler. `asks_for` None: its record cannot be read, and it is shown without."""
+    picture = Picture(
+        InvocationId(waiting.id),
+        waiting.service,
+        UNKNOWN,
+        None,
+        SCHEDULED,
+        due=waiting.due,
+        wanted_by=[who_wants(waiter) for waiter in waiting.waiters],
+        waits_for=["its due time, in the scheduler"],
+    )
+    if waiting.stranded:
+        picture.waits_for = [f"a worker of {waiting.service}, which nobody has registered"]
+    if asks_for is not None:
+        picture.handler, picture.key, picture.input_bytes = asks_for.handler, asks_for.key, len(asks_for.payload)
     return picture
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import urandom
 from typing import Final, Protocol
 
@@ -32,6 +32,8 @@ KINDS: Final = {
 }
 #: Those that are about invocations that are over.
 OF_FINISHED: Final = frozenset({"purge", "purge-journal", "restart-as-new"})
+#: Those that cannot be done to one that is scheduled.
+OF_BEGUN: Final = frozenset({"pause", "resume"})
 ANSWER_SECONDS: Final = 10.0
 _AT_A_TIME: Final = 200
 _PAGE: Final = 1_000
@@ -122,11 +124,13 @@ async def operate_on_fitting(
 ) -> Batch:
     """Do it to all that fit, at most `limit`. They are looked up first, so that none is met twice.
 
-    Where `wanted` has no status, those are meant that the operation is for: what is over for purges and restarts, else
-    what is not. Raises StoreUnavailable, StoreCorrupt.
+    Where `wanted` has no status, those are meant that the operation is for: what is over for purges and restarts, what
+    has begun or is queued for pause and resume, else all that is not over. Raises StoreUnavailable, StoreCorrupt.
     """
     if wanted.status is None and operation in OF_FINISHED:
-        wanted = Wanted(wanted.service, wanted.handler, wanted.key, COMPLETED)
+        wanted = replace(wanted, status=COMPLETED)
+    elif wanted.status is None and operation in OF_BEGUN:
+        wanted = replace(wanted, begun=True)
     ids: list[InvocationId] = []
     after = None
     while len(ids) < limit:
