@@ -1,4 +1,4 @@
-"""F31: the clock of the store's host jumps. Needs the package `libfaketime`, else it is skipped.
+"""F31: the clock of the store's host jumps. Needs the package `libfaketime`, which has no wheel for every platform.
 
 The clocks of the workers' hosts are not faked: nothing of ours reads them for a timer, but librdkafka's timed waits go
 by them (its issue 2145), and the members on a host whose clock is stepped by an hour drop out of their group.
@@ -43,7 +43,7 @@ def library() -> Path | None:
     return path if path.is_file() else None
 
 
-pytestmark = pytest.mark.skipif(library() is None, reason="needs the package libfaketime, or LIBFAKETIME")
+pytestmark = pytest.mark.skipif(library() is None, reason="no package libfaketime here, nor LIBFAKETIME")
 
 
 class FakeClock:
