@@ -8,6 +8,8 @@ import dataclasses
 import enum
 import functools
 import inspect
+import subprocess
+import sys
 import typing
 import uuid
 from collections.abc import Callable
@@ -17,14 +19,16 @@ from typing import Annotated, Any, Literal, NewType, Optional, TypeVar, Union
 
 import pydantic
 import pytest
+import typing_extensions
 
 import barnabas
 from barnabas.cli.stubs import package_name
 from barnabas.sdk.protocols import service_of
-from barnabas.serde import BytesSerde
+from barnabas.serde import AvroSerde, BytesSerde
 from barnabas.stubs.classes import ordered, source_of
 from barnabas.stubs.expressions import ClassNames, Expressions, identifier
-from barnabas.stubs.package import files_of
+from barnabas.stubs.package import files_of, write
+from tests.typing import checkers
 
 T = TypeVar("T")
 Bound = TypeVar("Bound", bound=int)
@@ -55,6 +59,9 @@ class Opaque:
         (Any, "Any", {"from typing import Any"}),
         (inspect.Parameter.empty, "Any", {"from typing import Any"}),
         (list, "list[Any]", {"from typing import Any"}),
+        (typing.List, "list[Any]", {"from typing import Any"}),  # noqa: UP006 - as older code has it
+        (tuple, "tuple[Any, ...]", {"from typing import Any"}),
+        (typing.NoReturn, "NoReturn", {"from typing import NoReturn"}),
         (dict, "dict[str, Any]", {"from typing import Any"}),
         (list[dict[str, int]], "list[dict[str, int]]", set()),
         (Optional[int], "int | None", set()),  # noqa: UP045
@@ -103,7 +110,16 @@ def test_classes_of_one_name_get_two() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "name"), [("my-service", "my_service"), ("_x", "x"), ("class", "class_"), ("1st", "n1st"), ("a.b", "a_b")]
+    ("text", "name"),
+    [
+        ("my-service", "my_service"),
+        ("_x", "x"),
+        ("class", "class_"),
+        ("1st", "n1st"),
+        ("a.b", "a_b"),
+        ("list_", "list_"),
+        ("P[int]", "P_int"),
+    ],
 )
 def test_names_become_names_of_python(text: str, name: str) -> None:
     assert identifier(text) == name
@@ -172,6 +188,79 @@ def test_what_python_cannot_call_so_is_mapped_to_its_handler(tmp_path: Path) -> 
     assert "handlers={'class_': 'class', 'a_b': 'a.b', 'c': '_c'}" in text
     assert "async def class_(self, body: bytes) -> bytes" in text
     assert typing.get_type_hints(found["my_service"].class_)["return"] is bytes
+
+
+Words = enum.Enum("Words", {"in": "i", "out": "o"})  # type: ignore[misc]  # the values are what matters
+Way = typing_extensions.TypedDict("Way", {"from": int, "to": typing_extensions.NotRequired[str]})
+
+
+class Shelf(pydantic.BaseModel):
+    list: typing.List[int] = []  # noqa: UP006 - the field has the name
+    more: typing.List[dict] = []  # type: ignore[type-arg]  # noqa: UP006
+
+
+Anything = pydantic.create_model("Any", x=(int, 0))
+
+
+def awkward_app() -> barnabas.App:
+    """Services and handlers whose names mean something else in Python, in the package, or for each other."""
+    todo = barnabas.Service("Todo")
+    point = AvroSerde[Any]({"type": "map", "values": "int"})
+
+    def handler(name: str, takes: Any, gives: Any) -> None:
+        async def fn(ctx: barnabas.Context, value: Any) -> Any: ...
+
+        fn.__annotations__ |= {"value": takes, "return": gives}
+        todo.handler(name)(fn)
+
+    handler("list", Words, typing.List[Shelf])  # noqa: UP006
+    handler("str", dict, dict[str, Any])
+    handler("Any", Any, Any)
+    handler("models", Annotated[dict, point], Annotated[dict, point])  # type: ignore[type-arg]
+    handler("barnabas", pydantic.HttpUrl, Anything)
+    handler("pydantic", pydantic.HttpUrl, Way)
+    handler("a.b", int, str)
+    handler("a_b", str, int)
+    handler("a-b", bytes, bytes)
+    services = [todo]
+    for name in ("models", "barnabas", "Protocol", "TodoSend"):
+        services.append(barnabas.Service(name))
+        services[-1].handler("raw")(_raw)
+    return barnabas.app(services)
+
+
+def test_no_name_hides_another(tmp_path: Path) -> None:
+    write(files_of(awkward_app(), "awkward_api", "1.0"), tmp_path)
+    for run in (
+        checkers.mypy(tmp_path / "awkward_api", path=[tmp_path, checkers.ROOT / "worker"], cwd=tmp_path),
+        checkers.pyright(tmp_path / "awkward_api", scratch=tmp_path, path=[tmp_path]),
+    ):
+        assert run.returncode == 0, run.stdout + run.stderr
+    program = """
+import barnabas, awkward_api, pydantic
+from awkward_api import models
+from barnabas.sdk.clients import HandlerClient
+
+def seen(definition, *methods):
+    client = HandlerClient(definition, None, "service", lambda handler, value: handler.target)
+    return [getattr(client, method)(None) for method in methods]
+
+print(*seen(awkward_api.Todo, "list", "str", "Any", "models", "barnabas", "pydantic", "a_b", "a_b2", "a_b3"))
+print(*seen(awkward_api.models2, "raw"), *seen(awkward_api.barnabas2, "raw"), *seen(awkward_api.Protocol2, "raw"))
+print(*seen(awkward_api.TodoSend, "raw"), *seen(awkward_api.TodoSend2, "list"))
+print(models.Shelf(list=[1], more=[{}]), models.Words("i").name, models.Any2())
+print(pydantic.TypeAdapter(models.Way).validate_python({"from": "3"}))
+"""
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert run.stdout.splitlines() == [
+        "Todo/list Todo/str Todo/Any Todo/models Todo/barnabas Todo/pydantic Todo/a_b Todo/a.b Todo/a-b",
+        "models/raw barnabas/raw Protocol/raw",
+        "TodoSend/raw Todo/list",
+        "list=[1] more=[{}] in x=0",
+        "{'from': 3}",
+    ], run.stderr
 
 
 async def _raw(ctx: barnabas.Context, body: bytes) -> bytes:

@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from barnabas.sdk.strict_json import msgspec
-from barnabas.stubs.expressions import Expressions, is_recreated
+from barnabas.stubs.expressions import Expressions, is_name, is_recreated
 
 #: What changes a model's JSON, or how its fields are called. `extra` is copied where more fields are welcome: a caller
 #: that knew no more than its copy would refuse the next version's results.
@@ -49,6 +49,7 @@ class _Field(NamedTuple):
 
 def source_of(cls: type, name: str, expressions: Expressions) -> str:
     """The class under that name."""
+    expressions.shadowed = _members(cls)
     if issubclass(cls, enum.Enum):
         return _enum(cls, name, expressions)
     if msgspec is not None and issubclass(cls, msgspec.Struct):
@@ -60,6 +61,15 @@ def source_of(cls: type, name: str, expressions: Expressions) -> str:
     if typing_extensions.is_typeddict(cls):
         return _typed_dict(cls, name, expressions)
     return _named_tuple(cls, name, expressions)
+
+
+def _members(cls: type) -> frozenset[str]:
+    """What the class's body defines."""
+    if issubclass(cls, enum.Enum):
+        return frozenset(cls.__members__)
+    if issubclass(cls, pydantic.BaseModel):
+        return frozenset(cls.model_fields)
+    return frozenset(_hints(cls))
 
 
 def needed_by(cls: type) -> Iterable[Any]:
@@ -81,11 +91,15 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _enum(cls: type[enum.Enum], name: str, expressions: Expressions) -> str:
-    bases = [base for base in (str, int) if issubclass(cls, base)]
     expressions.imports.add("import enum")
-    base = "enum.IntFlag" if issubclass(cls, enum.Flag) else ", ".join([*(b.__name__ for b in bases), "enum.Enum"])
-    members = [f"{member} = {value.value!r}" for member, value in cls.__members__.items()]
-    return _class(name, base, cls, members)
+    members = {member: value.value for member, value in cls.__members__.items()}
+    if not all(map(is_name, members)):  # made by a call, as it has to be again
+        mixin = next((f", type={base.__name__}" for base in (str, int) if issubclass(cls, base)), "")
+        kind = "enum.IntFlag" if issubclass(cls, enum.Flag) else "enum.Enum"
+        return f"{name} = {kind}({name!r}, {members!r}{'' if issubclass(cls, enum.Flag) else mixin})"
+    bases = [base.__name__ for base in (str, int) if issubclass(cls, base)]
+    base = "enum.IntFlag" if issubclass(cls, enum.Flag) else ", ".join([*bases, "enum.Enum"])
+    return _class(name, base, cls, [f"{member} = {value!r}" for member, value in members.items()])
 
 
 def _model(cls: type[pydantic.BaseModel], name: str, expressions: Expressions) -> str:
@@ -208,7 +222,8 @@ def _dataclass(cls: Any, name: str, expressions: Expressions) -> str:
 
 def _typed_dict(cls: Any, name: str, expressions: Expressions) -> str:
     expressions.imports.add("from typing_extensions import TypedDict")
-    lines = []
+    fields: dict[str, str] = {}
+    comments: dict[str, list[str]] = {}
     for field, hint in _hints(cls).items():
         origin = typing.get_origin(hint)
         required = field in cls.__required_keys__
@@ -219,9 +234,10 @@ def _typed_dict(cls: Any, name: str, expressions: Expressions) -> str:
         if not required:
             expressions.imports.add("from typing_extensions import NotRequired")
             kind = f"NotRequired[{kind}]"
-        if not field.isidentifier():
-            return _class(name, "TypedDict", cls, [f"# {field!r} is no Python name: the app's class is not repeated."])
-        lines += [*_comments(expressions), f"{field}: {kind}"]
+        comments[field], fields[field] = _comments(expressions), kind
+    if not all(map(is_name, fields)):  # made by a call, as it has to be again
+        return f"{name} = TypedDict({name!r}, {fields!r})"
+    lines = [line for field, kind in fields.items() for line in (*comments[field], f"{field}: {kind}")]
     return _class(name, "TypedDict", cls, lines)
 
 

@@ -15,6 +15,7 @@ import re
 import sys
 import types
 import typing
+from collections.abc import Collection
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import pydantic
@@ -24,13 +25,13 @@ from barnabas.sdk.annotations import marks
 from barnabas.sdk.avro import AvroSerde
 from barnabas.sdk.strict_json import msgspec
 
-_BARE: Final[dict[Any, str]] = {
-    dict: "dict[str, Any]",
-    list: "list[Any]",
-    set: "set[Any]",
-    frozenset: "frozenset[Any]",
-    tuple: "tuple[Any, ...]",
-}
+_CONTAINERS: Final = (dict, list, set, frozenset, tuple)
+#: Names that the modules of a package have for other things than the app's classes.
+RESERVED: Final = frozenset(
+    {"Annotated", "Any", "AvroSerde", "Literal", "NamedTuple", "NoReturn", "NotRequired", "Protocol", "TypedDict"}
+    | {"barnabas", "dataclasses", "enum", "models", "pydantic", "services"}
+    | {"bool", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "set", "str", "tuple", "type"}
+)
 _LITERALS: Final = (str, int, bool, bytes, type(None))
 
 
@@ -44,8 +45,7 @@ class ClassNames:
         """The class's name in the package: its own, unless another class has it."""
         name = self.names.get(cls)
         if name is None:
-            wanted = identifier(cls.__name__)
-            name = next(n for n in _numbered(wanted) if n not in self.names.values())
+            name = free_name(identifier(cls.__name__), {*RESERVED, *self.names.values()})
             self.names[cls] = name
         return name
 
@@ -53,12 +53,14 @@ class ClassNames:
 class Expressions:
     """Makes the expressions of one module, and collects what it has to import."""
 
-    def __init__(self, classes: ClassNames, prefix: str = "") -> None:
-        """`prefix` stands before the names of the app's classes."""
+    def __init__(self, classes: ClassNames, elsewhere: bool = False) -> None:
+        """`elsewhere`: the app's classes are in the module `models`, and this is another one."""
         self.imports: set[str] = set()
         self.constants: dict[str, str] = {}  # expressions that are too long to repeat, and their names
+        #: Names that mean something else where the next expressions will stand: a handler may be called `list`.
+        self.shadowed: Collection[str] = ()
         self._classes = classes
-        self._prefix = prefix
+        self._elsewhere = elsewhere
         self._notes: list[str] = []
         self._open: list[Any] = []
 
@@ -71,6 +73,8 @@ class Expressions:
         """The annotation as an expression."""
         if annotation is inspect.Parameter.empty or annotation in (Any, object):
             return self._any()
+        if annotation in (typing.NoReturn, typing.Never):
+            return self.known("typing", "NoReturn")
         if annotation in (None, type(None)):
             return "None"
         origin = get_origin(annotation)
@@ -105,11 +109,24 @@ class Expressions:
     def note(self, text: str) -> None:
         self._notes.append(text)
 
+    def known(self, module: str, name: str) -> str:
+        """A name of Python, of a library or of the package, which gets imported. In short where that is clear."""
+        if module == "builtins" and name not in self.shadowed:
+            return name
+        if module == "typing" and name not in self.shadowed:
+            self.imports.add(f"from typing import {name}")
+            return name
+        alias = module.replace(".", "_")
+        if module not in ("models", "barnabas", "pydantic") or alias in self.shadowed:
+            alias = f"_{alias}"  # no field and no handler has such a name
+        renamed = "" if alias == module else f" as {alias}"
+        self.imports.add(f"{'from . ' if module == 'models' else ''}import {module}{renamed}")
+        return f"{alias}.{name}"
+
     def _any(self, note: str | None = None) -> str:
         if note is not None:
             self.note(note)
-        self.imports.add("from typing import Any")
-        return "Any"
+        return self.known("typing", "Any")
 
     def _annotated(self, annotation: Any) -> str:
         base = get_args(annotation)[0]
@@ -120,19 +137,17 @@ class Expressions:
         """A type whose values travel as Avro."""
         if get_origin(base) is Annotated:
             base = get_args(base)[0]
-        self.imports.update(
-            {"from typing import Annotated", "from typing import Any", "from barnabas.serde import AvroSerde"}
-        )
+        self.imports.update({"from typing import Any", "from barnabas.serde import AvroSerde"})
         model = "" if serde.model is None else f", {self.of(serde.model)}"
         made = f"AvroSerde({serde.schema!r}{model})"
-        return f"Annotated[{self.of(base)}, {self.constants.setdefault(made, f'avro{len(self.constants) + 1}')}]"
+        constant = self.constants.setdefault(made, f"_avro{len(self.constants) + 1}")
+        return f"{self.known('typing', 'Annotated')}[{self.of(base)}, {constant}]"
 
     def _literal(self, annotation: Any) -> str:
         values = [self.value(value) for value in get_args(annotation)]
         if any(value is None for value in values):
             return self._any(f"{annotation!r} cannot be written down here")
-        self.imports.add("from typing import Literal")
-        return f"Literal[{', '.join(map(str, values))}]"
+        return f"{self.known('typing', 'Literal')}[{', '.join(map(str, values))}]"
 
     def _generic(self, annotation: Any, origin: Any) -> str:
         name = self._importable(origin)
@@ -140,33 +155,29 @@ class Expressions:
         if name is None or origin is collections.abc.Callable or any(isinstance(arg, list) for arg in args):
             return self._any(f"{_shown(annotation)} cannot be expressed here")
         if annotation == tuple[()]:
-            return "tuple[()]"
+            return f"{name}[()]"
+        if not args:  # typing.List says as much as list
+            return self.of(origin)
         return f"{name}[{', '.join('...' if arg is ... else self.of(arg) for arg in args)}]"
 
     def _class(self, cls: type) -> str:
-        if cls in _BARE:
-            self._any()
-            return _BARE[cls]
         name = self._importable(cls)
         if name is not None:
-            return name
+            return f"{name}[{self._content(cls)}]" if cls in _CONTAINERS else name
         if is_recreated(cls):
-            return self._prefix + self._classes.name_of(cls)
+            own = self._classes.name_of(cls)
+            return self.known("models", own) if self._elsewhere else own
         return self._any(f"{_shown(cls)} is known to the app alone")
+
+    def _content(self, container: Any) -> str:
+        """What is in a container whose annotation does not say."""
+        if container is dict:
+            return f"{self.known('builtins', 'str')}, {self._any()}"
+        return f"{self._any()}, ..." if container is tuple else self._any()
 
     def _importable(self, cls: Any) -> str | None:
         found = _importable(cls)
-        if found is None:
-            return None
-        module, name = found
-        if module == "builtins":
-            return name
-        if module == "pydantic":
-            self.imports.add("import pydantic")
-            return f"pydantic.{name}"
-        alias = "_" + module.replace(".", "_")  # no field of a model has such a name
-        self.imports.add(f"import {module} as {alias}")
-        return f"{alias}.{name}"
+        return None if found is None else self.known(*found)
 
     def _named(self, annotation: Any) -> str:
         """Aliases, new types and type variables: what they stand for."""
@@ -203,8 +214,19 @@ def is_recreated(cls: Any) -> bool:
 
 def identifier(text: str) -> str:
     """`text` as a Python name without a leading underscore."""
-    name = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_") or "name"
+    inner = re.sub(r"^\W+|\W+$", "", text, flags=re.ASCII)
+    name = re.sub(r"\W+", "_", inner, flags=re.ASCII).lstrip("_") or "name"
     return f"n{name}" if name[0].isdigit() else f"{name}_" if keyword.iskeyword(name) else name
+
+
+def free_name(wanted: str, taken: Collection[str]) -> str:
+    """`wanted`, or with a number behind it if that is taken."""
+    return next(name for name in _numbered(wanted) if name not in taken)
+
+
+def is_name(text: str) -> bool:
+    """Whether a class body may define it."""
+    return text.isidentifier() and not keyword.iskeyword(text) and not text.startswith("__")
 
 
 def _importable(cls: Any) -> tuple[str, str] | None:

@@ -3,35 +3,53 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
 
 from barnabas.sdk.avro import AvroSerde
 from barnabas.sdk.definition import ServiceDefinition
 from barnabas.sdk.handler import Handler
 from barnabas.sdk.serde import BytesSerde, JsonSerde, MsgspecJsonSerde, PydanticJsonSerde, Serde, TypedJsonSerde
 from barnabas.stubs.classes import docstring
-from barnabas.stubs.expressions import Expressions, identifier
+from barnabas.stubs.expressions import RESERVED, Expressions, free_name, identifier
 
 _EMPTY: Final = inspect.Parameter.empty
+
+
+class Names(NamedTuple):
+    """What the classes of one service are called."""
+
+    calls: str
+    sends: str  # of a handler's context
+    client_sends: str
+
+
+def names_of(services: Iterable[ServiceDefinition]) -> list[Names]:
+    """Names for the classes of each service: its own, unless another one or the package itself has it."""
+    taken = set(RESERVED)
+
+    def take(wanted: str) -> str:
+        name = free_name(wanted, taken)
+        taken.add(name)
+        return name
+
+    calls = [take(identifier(service.name)) for service in services]
+    return [Names(name, take(f"{name}Send"), take(f"{name}ClientSend")) for name in calls]
 
 
 class ServiceSource:
     """The classes of one service."""
 
-    def __init__(self, service: ServiceDefinition, expressions: Expressions) -> None:
+    def __init__(self, service: ServiceDefinition, names: Names, expressions: Expressions) -> None:
         self.service = service
-        self.name = identifier(service.name)
+        self.names = names
+        self.methods = _methods(service)
         self._expressions = expressions
-        self._methods = {_method_name(handler): handler for handler in service.handlers.values()}
-
-    @property
-    def class_names(self) -> tuple[str, str, str]:
-        """The handlers, the sends of a handler's context, the sends of a client."""
-        return self.name, f"{self.name}Send", f"{self.name}ClientSend"
 
     def source(self) -> str:
         """The three classes."""
-        calls, sends, client_sends = self.class_names
+        calls, sends, client_sends = self.names
+        self._expressions.shadowed = self.methods
         return "\n\n\n".join(
             (
                 self._class(calls, "Protocol", self.service.service_tag.description, "async def", "{0}"),
@@ -40,30 +58,30 @@ class ServiceSource:
                     "barnabas.SendDefinition, Protocol",
                     f"Sends of a handler: `ctx.{self.service.kind}_send_client({sends}...)`.",
                     "def",
-                    "barnabas.SendHandle",
+                    self._expressions.known("barnabas", "SendHandle"),
                 ),
                 self._class(
                     client_sends,
                     "barnabas.SendDefinition, Protocol",
                     f"Sends of a `barnabas.Client`: `client.{self.service.kind}_send_client({client_sends}...)`.",
                     "async def",
-                    "barnabas.Sent[{0}]",
+                    f"{self._expressions.known('barnabas', 'Sent')}[{{0}}]",
                 ),
             )
         )
 
     def _class(self, name: str, bases: str, doc: str | None, keyword: str, result: str) -> str:
         body = docstring(doc)
-        for method, handler in self._methods.items():
+        for method, handler in self.methods.items():
             body += ["", *self._method(method, handler, keyword, result)]
         lines = "\n".join(f"    {line}" if line else "" for line in body)
         return f"@barnabas.definition({self._declared()})\nclass {name}({bases}):\n{lines.lstrip(chr(10))}"
 
     def _declared(self) -> str:
         parts = [repr(self.service.name), f"kind={self.service.kind!r}"]
-        mains = [method for method, handler in self._methods.items() if handler.kind == "workflow"]
+        mains = [method for method, handler in self.methods.items() if handler.kind == "workflow"]
         parts += [f"main={method!r}" for method in mains if method != "run"]
-        renamed = {method: handler.name for method, handler in self._methods.items() if method != handler.name}
+        renamed = {method: handler.name for method, handler in self.methods.items() if method != handler.name}
         return ", ".join([*parts, f"handlers={renamed!r}"] if renamed else parts)
 
     def _method(self, method: str, handler: Handler[Any, Any], keyword: str, result: str) -> list[str]:
@@ -104,6 +122,12 @@ def types_of(handler: Handler[Any, Any]) -> list[Any]:
     return [one for one in found if one is not None and one is not _EMPTY]
 
 
-def _method_name(handler: Handler[Any, Any]) -> str:
-    """The handler's name if a method can have it: a public Python name that is no word of the language."""
-    return handler.name if identifier(handler.name) == handler.name else identifier(handler.name)
+def _methods(service: ServiceDefinition) -> dict[str, Handler[Any, Any]]:
+    """Handlers by the names of their methods: their own, if that is a public name and no word of Python's."""
+    handlers = list(service.handlers.values())
+    own = {handler.name for handler in handlers if identifier(handler.name) == handler.name}
+    found: dict[str, Handler[Any, Any]] = {}
+    for handler in handlers:
+        name = handler.name if handler.name in own else free_name(identifier(handler.name), {*own, *found})
+        found[name] = handler
+    return found
