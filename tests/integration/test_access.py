@@ -76,6 +76,26 @@ def with_key(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
+# -- web pages
+
+
+def test_web_pages_of_other_origins(place: Installation) -> None:
+    """Stopped at a door that asks for no key, unless they were named; a browser's preflight is answered then."""
+    shop, other = "http://localhost:3000", "https://evil.example"
+    origins = ("--cors-origin", shop, "--cors-origin", "https://shop.example")
+    with door(place, "ingress", *origins) as named, door(place, "ingress") as closed:
+        preflight = {"origin": shop, "access-control-request-method": "POST"}
+        assert [http.options("/Greeter/greet", headers=preflight).status_code for http in (named, closed)] == [200, 405]
+        answer = named.post("/Greeter/greet", json="Ada", headers={"origin": shop})
+        assert (answer.text, answer.headers["access-control-allow-origin"]) == ('"Hello Ada"', shop)
+        for http, origin in ((named, other), (closed, shop)):
+            refused = http.post("/Greeter/hello", headers={"origin": origin})
+            assert (refused.status_code, refused.json()["source"]) == (403, "ingress")
+    refused = place.run("ingress", "--port", "0", "--cors-origin", "shop.example")
+    assert refused.returncode == 2
+    assert "BARNABAS_INGRESS_CORS_ORIGINS: 'shop.example' is no origin" in refused.stderr
+
+
 # -- keys
 
 

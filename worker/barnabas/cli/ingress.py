@@ -35,6 +35,15 @@ def ingress(
         float | None, typer.Option("--drain-seconds", min=0, help="How long SIGTERM waits for requests under way.")
     ] = None,
     allow_anonymous: AnonymousOption = False,
+    cors_origins: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cors-origin",
+            metavar="ORIGIN",
+            help="Let web pages of this origin call: https://shop.example, or * for all. May be repeated. "
+            "Else BARNABAS_INGRESS_CORS_ORIGINS, with commas between; else none.",
+        ),
+    ] = None,
     log_level: LogLevelOption = "info",
     supervised: SupervisedOption = False,
 ) -> None:
@@ -52,6 +61,7 @@ def ingress(
         ingress_host=host,
         ingress_port=port,
         drain_seconds=drain_seconds,
+        ingress_cors_origins=cors_origins or None,
         authentication="none" if allow_anonymous else None,
     )
     members.raise_file_limit()

@@ -16,6 +16,7 @@ from barnabas.ingress.access.keys import Role
 from barnabas.ingress.gateway import Gateway
 from barnabas.ingress.http.access import authorize_by
 from barnabas.ingress.http.app import IngressApp
+from barnabas.ingress.http.cors import with_cors
 from barnabas.ingress.http.routing import Routing
 from barnabas.ingress.http.server import Server, listen, url_of
 from barnabas.ingress.settings import IngressSettings
@@ -36,7 +37,7 @@ class IngressProcess:
             Routing(self.gateway),
             max_body_bytes=settings.ingress_max_body_bytes,
             max_requests=settings.ingress_max_requests,
-            authorize=authorize_by(self._door),
+            authorize=authorize_by(self._door, settings.ingress_cors_origins),
         )
         #: Where it is served, once `run` has begun.
         self.url = ""
@@ -61,7 +62,7 @@ class IngressProcess:
     async def _serve(self, listening: socket, tls: SSLContext | None) -> None:
         settings, loop = self._settings, asyncio.get_running_loop()
         server = Server(
-            self.app,
+            with_cors(self.app, settings.ingress_cors_origins),
             listening,
             max_header_bytes=settings.ingress_max_header_bytes,
             drain_seconds=settings.drain_seconds,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from barnabas.ingress.access.door import Authentication, Door
 from barnabas.ingress.access.tls import server_context
+from barnabas.ingress.http.origins import checked_origins
 from barnabas.log.settings import KafkaOptions, KafkaSettings
 from barnabas.runtime.limits import Limits
 from barnabas.store.address import StoreUrl
@@ -68,3 +70,6 @@ class IngressSettings(DoorSettings):
     ingress_max_body_bytes: int = Field(default=Limits().value_bytes, ge=0, description="else 413")
     ingress_max_header_bytes: int = Field(default=32 << 10, ge=256, description="of path and headers, else 431")
     ingress_max_requests: int = Field(default=20_000, ge=1, description="requests at the same time, else 429")
+    ingress_cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(checked_origins)] = Field(
+        default=(), description="origins whose web pages may call, with commas between; *: all"
+    )
