@@ -78,6 +78,13 @@ def test_what_is_no_delay(text: str) -> None:
         parse_delay(text)
 
 
+@pytest.mark.parametrize("text", ["1M", "1H", "1S", "1Min", "1MS", "1D", "2 Weeks", "1h 5M"])
+def test_units_are_small_letters(text: str) -> None:
+    """As Restate has it. `M` is a month to some and a minute to others: nobody's message is to be early by 30 days."""
+    with pytest.raises(ValueError, match="neither an ISO 8601"):
+        parse_delay(text)
+
+
 @pytest.mark.parametrize("text", ["P1M", "P1Y", "1month", "1 year", "P1Y2M3DT4S"])
 def test_units_of_the_calendar_have_no_length(text: str) -> None:
     with pytest.raises(ValueError, match="say it in days"):

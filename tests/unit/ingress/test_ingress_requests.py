@@ -54,6 +54,11 @@ def test_a_header_that_comes_twice_is_a_list() -> None:
     assert request((b"x-foo", b"a"), (b"x-foo", b"b")).passed_on() == {"x-foo": "a, b"}
 
 
+def test_of_two_idempotency_keys_the_first_counts() -> None:
+    """As Restate has it: who repeats the request with this key alone gets its result."""
+    assert request((b"idempotency-key", b"a"), (b"idempotency-key", b"b")).header("idempotency-key") == "a"
+
+
 @pytest.mark.parametrize(("raw", "text"), [("é".encode(), "é"), ("é".encode("latin-1"), "é")])
 def test_header_values_are_utf8_or_latin1(raw: bytes, text: str) -> None:
     assert request((b"x-foo", raw)).header("x-foo") == text

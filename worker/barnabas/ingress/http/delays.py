@@ -46,7 +46,7 @@ def parse_delay(text: str) -> int:
     elif stripped[:2].lstrip("+").upper().startswith("P"):
         milliseconds = _iso(stripped)
     else:
-        milliseconds = _human(stripped.lower())
+        milliseconds = _human(stripped)
     if milliseconds > MAX_DELAY_MS:
         raise ValueError("it is longer than a thousand years")
     return int(milliseconds)
@@ -65,6 +65,7 @@ def _iso(text: str) -> Decimal:
 
 
 def _human(text: str) -> Decimal:
+    """Units are small letters, as Restate has them: `M` would be a minute to some and a month to others."""
     total, at = Decimal(0), 0
     while at < len(text):
         match = _PART.match(text, at)

@@ -24,7 +24,8 @@ _HOP_BY_HOP: Final = frozenset(
 #: They say who asks, to the ingress and to what stands before it; records in Kafka and the store keep no secrets.
 _CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
 #: The request's own, which the invocation has as such.
-_OURS: Final = frozenset({"idempotency-key", "x-restateclient-retry-attempt"})
+_IDEMPOTENCY_KEY: Final = "idempotency-key"
+_OURS: Final = frozenset({_IDEMPOTENCY_KEY, "x-restateclient-retry-attempt"})
 _NOT_PASSED_ON: Final = _HOP_BY_HOP | _CREDENTIALS | _OURS
 
 
@@ -63,11 +64,14 @@ class HttpRequest:
 
 
 def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """By lower-case name; those that come several times are one list (RFC 9110 5.3)."""
+    """By lower-case name; those that come several times are one list (RFC 9110 5.3), but of keys the first counts."""
     found: dict[str, str] = {}
     for name_bytes, value_bytes in raw:
         name, value = name_bytes.decode("latin-1"), _text(value_bytes)
-        found[name] = f"{found[name]}, {value}" if name in found else value
+        if name not in found:
+            found[name] = value
+        elif name != _IDEMPOTENCY_KEY:
+            found[name] = f"{found[name]}, {value}"
     return found
 
 
