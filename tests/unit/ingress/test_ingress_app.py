@@ -203,6 +203,17 @@ async def test_more_requests_than_allowed(routes: Routes) -> None:
     assert (await Connection(app).run()).status == 200
 
 
+async def test_a_full_process_is_alive(routes: Routes) -> None:
+    """A probe that got 429 would have whoever watches kill it, with all who wait."""
+    routes.until = asyncio.Event()
+    app = application(routes, max_requests=1)
+    waiting = asyncio.create_task(Connection(app).run())
+    await until(lambda: routes.asked == 1)
+    probe = asyncio.create_task(Connection(app).run("/restate/health"))
+    routes.until.set()
+    assert [(await one).status for one in (waiting, probe)] == [200, 200]
+
+
 async def test_a_client_that_goes_away_is_forgotten(routes: Routes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WATCH_AFTER_SECONDS", 0.01)
     routes.until = asyncio.Event()

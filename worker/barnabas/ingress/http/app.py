@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, Protocol
 
 from barnabas.ingress.errors import GatewayError
-from barnabas.ingress.http.paths import PathError, Route
+from barnabas.ingress.http.paths import Health, PathError, Route
 from barnabas.ingress.http.requests import HttpRequest
 from barnabas.ingress.http.responses import Refused, Response
 from barnabas.ingress.http.routing import Routing, error_answer
@@ -84,7 +84,8 @@ class IngressApp:
         try:
             if self._draining:
                 raise _ending()
-            if len(self._underway) >= self._max_requests:
+            route = self._routing.route(request)
+            if len(self._underway) >= self._max_requests and not isinstance(route, Health):
                 raise Refused(
                     429,
                     f"{self._max_requests} requests are being answered, no more are taken now",
@@ -93,7 +94,7 @@ class IngressApp:
             underway = _Underway(receive)
             self._underway.add(underway)
             try:
-                return await self._answer(request, receive, underway)
+                return await self._answer(request, route, receive, underway)
             except asyncio.CancelledError:
                 raise underway.reason() from None
             finally:
@@ -102,8 +103,7 @@ class IngressApp:
         except (Refused, PathError, GatewayError) as error:
             return error_answer(error)
 
-    async def _answer(self, request: HttpRequest, receive: Receive, underway: _Underway) -> Response:
-        route = self._routing.route(request)
+    async def _answer(self, request: HttpRequest, route: Route, receive: Receive, underway: _Underway) -> Response:
         if self._authorize is not None:
             refusal = self._authorize(request, route)
             if refusal is not None:
