@@ -130,7 +130,9 @@ async def test_without_the_store_calls_go_on_and_questions_do_not(stack: Stack) 
         assert (await door.call(greeting(b"1"))).result == b"1"
         with pytest.raises(Unavailable, match="the store cannot be used now"):
             await door.known(greeting(b"").id)
-        assert await door.service("Nobody") is None
+        with pytest.raises(Unavailable, match="the store cannot be used now"):
+            await door.service("Nobody")
+        assert await door.service("Greeter") == GREETER
         await asyncio.to_thread(stack.store.start)
         async with asyncio.timeout(SECONDS):
             assert await known(door) is None

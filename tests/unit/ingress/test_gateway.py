@@ -26,7 +26,7 @@ from barnabas.runtime.live import Live
 from barnabas.runtime.ring import pack_entry
 from barnabas.store import keys
 from barnabas.store.memory import MemoryStore
-from barnabas.store.port import Commit, Op, Service, Shard
+from barnabas.store.port import Commit, Op, Service, Shard, StoreUnavailable
 from barnabas.worker.member import NotReady
 
 PARTITIONS = 4
@@ -309,6 +309,31 @@ async def test_a_service_that_has_just_come_is_found_at_once(stage: Stage) -> No
     await stage.store.register([wider])
     assert await stage.gateway.service("Later", "two") == wider
     assert "Later" in stage.gateway.services()
+
+
+async def test_nobody_is_said_to_be_unknown_while_the_store_is_away(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have come since. Those who are known stay known."""
+    asked = 0
+
+    async def away() -> dict[str, Service]:
+        nonlocal asked
+        asked += 1
+        raise StoreUnavailable("the store cannot be used now")
+
+    monkeypatch.setattr(stage.store, "services", away)
+    stage.gateway.registry._asked_at -= 1
+    answers = await asyncio.gather(
+        *(stage.gateway.service("Later") for _ in range(20)),
+        stage.gateway.service("Greeter", "later"),
+        stage.gateway.attach(random_id("Later", None)),
+        return_exceptions=True,
+    )
+    assert {type(answer) for answer in answers} == {Unavailable}
+    assert asked == 1
+    assert await stage.gateway.service("Greeter") == GREETER
+    assert stage.gateway.waiting == 0
 
 
 # -- sessions that end (R2)

@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any, Final
 from uuid import uuid4
 
@@ -122,7 +122,8 @@ class Gateway:
 
     async def service(self, name: str, handler: str | None = None) -> Service | None:
         """A service, asked for at once if it is not known, or has no such handler; None: nobody has registered it."""
-        return await self.registry.find(name, handler)
+        with _told():
+            return await self.registry.find(name, handler)
 
     def service_of(self, id_: InvocationId) -> Service:
         """Whose invocation this is. Raises UnknownTarget."""
@@ -150,10 +151,8 @@ class Gateway:
 
         `derived`: the id belongs to an idempotency key or to a workflow's run, which is all that has to be looked for.
         """
-        try:
+        with _told():
             return await self.lookup.find(id_, derived=derived)
-        except StoreUnavailable as error:
-            raise Unavailable(str(error)) from error
 
     # -- what it does
 
@@ -200,7 +199,8 @@ class Gateway:
 
         Raises UnknownTarget for an id of no registered service, NoAnswer after `timeout` seconds.
         """
-        await self.registry.owner(InvocationId(signal.invocation))  # which may be newer than what is known here
+        with _told():
+            await self.registry.owner(InvocationId(signal.invocation))  # which may be newer than what is known here
         if not wait:
             await self._acknowledged(self._signal_record(signal), repeatable=True)
             return None
@@ -310,6 +310,15 @@ class Gateway:
         before = time.monotonic()
         theirs = await self.store.time_ms() / 1000
         self._clock_offset = theirs - (before + time.monotonic()) / 2
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """The store's outage as the gateway's."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise Unavailable(str(error)) from error
 
 
 def _fail(waiting: Waiting, error: GatewayError) -> None:

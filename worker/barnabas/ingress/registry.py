@@ -25,12 +25,18 @@ class Registry:
         self._store = store
         self.services: Mapping[str, Service] = {}
         self._asked_at = 0.0
+        self._outage = ""  # why the last question has got no answer
         self._asking = asyncio.Lock()
 
     async def refresh(self) -> None:
         """Raises StoreUnavailable."""
         self._asked_at = time.monotonic()
-        self.services = await self._store.services()
+        try:
+            self.services = await self._store.services()
+        except StoreUnavailable as error:
+            self._outage = str(error)
+            raise
+        self._outage = ""
 
     async def keep_fresh(self) -> None:
         """Runs until it is cancelled."""
@@ -42,7 +48,10 @@ class Registry:
                 log.warning("%s", error)
 
     async def find(self, name: str, handler: str | None = None) -> Service | None:
-        """A service, and if it has not the handler then as it is now; None: nobody has registered it."""
+        """A service, and if it has not the handler then as it is now; None: nobody has registered it.
+
+        Raises StoreUnavailable where that cannot be told.
+        """
         found = self._fitting(name, handler)
         if found is None:
             await self._refresh_at_once()
@@ -50,7 +59,7 @@ class Registry:
         return found
 
     async def owner(self, id_: InvocationId) -> Service | None:
-        """Whose invocation this is, looked for at once among those that have come since."""
+        """Whose invocation this is, looked for at once among those that have come since. Raises StoreUnavailable."""
         found = self.service_of(id_)
         if found is None:
             await self._refresh_at_once()
@@ -61,10 +70,9 @@ class Registry:
         wanted = time.monotonic()
         async with self._asking:  # those who come meanwhile are served by one question
             if self._asked_at < wanted - _AT_ONCE_SECONDS:
-                try:
-                    await self.refresh()
-                except StoreUnavailable as error:
-                    log.warning("%s", error)
+                await self.refresh()
+            elif self._outage:
+                raise StoreUnavailable(self._outage)
 
     def _fitting(self, name: str, handler: str | None) -> Service | None:
         found = self.services.get(name)
