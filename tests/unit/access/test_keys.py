@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from barnabas.cli.keys import app as cli
 from barnabas.ingress.access.keyring import Keyring, KeysFileError, read_keys_file
 from barnabas.ingress.access.keys import MalformedEntry, Role, decode_entry, new_key, split_key
 from barnabas.store.api_keys import MemoryApiKeys
@@ -110,3 +112,12 @@ def test_a_file_that_cannot_be_read_or_understood_names_the_line(tmp_path: Path)
     with pytest.raises(KeysFileError, match="line 2") as refused:
         read_keys_file(file)
     assert "hunter2" not in str(refused.value)
+
+
+def test_a_key_is_added_on_a_line_of_its_own(tmp_path: Path) -> None:
+    """An editor may have left the last line without its end."""
+    first, file = new_key([Role.READ], "", 1), tmp_path / "keys"
+    file.write_bytes(first.entry.encode())
+    made = CliRunner().invoke(cli, ["create", "--role", "invoke", "--file", str(file)])
+    assert made.exit_code == 0, made.output
+    assert [entry.id for entry in read_keys_file(file)] == [first.entry.id, made.stdout.split("_")[1]]

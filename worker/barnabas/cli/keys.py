@@ -54,8 +54,11 @@ def create(
     else:
         with configuring.explained(OSError):
             file.touch(mode=_PRIVATE)
-            with file.open("ab") as entries:
-                entries.write(key.entry.encode() + b"\n")
+            with file.open("a+b") as entries:
+                entries.seek(0)
+                before = entries.read()
+                ended = not before or before.endswith(b"\n")  # an editor may have left the last line open
+                entries.write((b"" if ended else b"\n") + key.entry.encode() + b"\n")
     typer.echo(key.text)
     typer.echo(
         f"This is shown once. It may {' and '.join(sorted(roles))}, and opens the doors in {REFRESH_SECONDS:g} s. "
