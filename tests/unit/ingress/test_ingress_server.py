@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, MutableMapping
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -15,12 +15,14 @@ from barnabas.ingress.http.server import Server, listen, url_of
 from barnabas.worker.member import NotReady
 
 MAX_HEADER_BYTES = 1_000
+LARGE = b"x" * 8_000_000
 
 
 class Echo:
     """Answers with what it got; `/wait` waits."""
 
     def __init__(self) -> None:
+        self.answered = 0
         self.waiting = asyncio.Event()
         self.go_on = asyncio.Event()
 
@@ -31,6 +33,8 @@ class Echo:
             body += message.get("body", b"")
             if not message.get("more_body"):
                 break
+        if scope["path"] == "/large":
+            body = LARGE
         if scope["path"] == "/wait":
             self.waiting.set()
             await self.go_on.wait()
@@ -40,6 +44,7 @@ class Echo:
         headers = [(b"content-length", b"%d" % len(answer))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
+        self.answered += 1
 
 
 class Running:
@@ -251,6 +256,35 @@ async def test_who_waits_for_an_answer_is_not_overdue(running: Running, monkeypa
         await asyncio.wait_for(reader.read(1), 0.1)
     running.app.go_on.set()
     assert await read_answer(reader) is not None
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [request("/large"), request("/large", CLOSE), request("/large") + request("/2")],
+    ids=["kept", "closed", "another behind it"],
+)
+async def test_an_answer_that_nobody_takes(running: Running, monkeypatch: pytest.MonkeyPatch, raw: bytes) -> None:
+    """It would lie in the memory for as long as the client likes."""
+    monkeypatch.setattr(module, "_TAKE_SECONDS", 0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port, limit=1)
+    cast(asyncio.ReadTransport, writer.transport).pause_reading()
+    writer.write(raw)
+    async with asyncio.timeout(10):
+        while not running.app.answered or running.server._server.server_state.connections:
+            await asyncio.sleep(0.01)
+    writer.close()
+
+
+async def test_an_answer_that_is_taken_slowly(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TAKE_SECONDS", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port, limit=1)
+    writer.write(request("/large", CLOSE))
+    taken = 0
+    while part := await reader.read(400_000):
+        taken += len(part)
+        await asyncio.sleep(0.01)
+    assert taken > len(LARGE)
     writer.close()
 
 

@@ -22,6 +22,7 @@ from barnabas.worker.member import NotReady
 
 _KEEP_ALIVE_SECONDS: Final = 75  # longer than the idle time of usual load balancers
 _HEAD_SECONDS: Final = 30.0  # for a request's path and headers, from the connection's or the first byte's arrival
+_TAKE_SECONDS: Final = 60.0  # without a client taking any of an answer that waits for it
 _BACKLOG: Final = 2048
 _LAST_SECONDS: Final = 5.0  # for answers on their way, after the application has given up what it was doing
 _UPGRADE: Final = re.compile(rb"\r\nupgrade:[^\r\n]*(?=\r\n)", re.IGNORECASE)
@@ -144,6 +145,7 @@ def _protocol(max_header_bytes: int) -> type[HttpToolsProtocol]:
         _ended = False  # whether a request has, in the piece that is being parsed
         _too_large = False
         _overdue: asyncio.TimerHandle | None = None  # the end of patience with a head
+        _stuck: asyncio.TimerHandle | None = None  # and with an answer that is not taken
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -151,7 +153,16 @@ def _protocol(max_header_bytes: int) -> type[HttpToolsProtocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._head_came()
+            self._taken()
             super().connection_lost(exc)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._expect_taking()
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._taken()
 
         def data_received(self, data: bytes) -> None:
             if self._in_head:
@@ -188,6 +199,22 @@ def _protocol(max_header_bytes: int) -> type[HttpToolsProtocol]:
 
         def _expect_head(self) -> None:
             self._overdue = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+
+        def _expect_taking(self) -> None:
+            left = self.transport.get_write_buffer_size()
+            self._stuck = self.loop.call_later(_TAKE_SECONDS, self._look_whether_taken, left)
+
+        def _look_whether_taken(self, before: int) -> None:
+            """What nobody takes would lie in the memory as long as the client likes: closing waits for it, too."""
+            if self.transport.get_write_buffer_size() < before:
+                self._expect_taking()
+            else:
+                self.transport.abort()
+
+        def _taken(self) -> None:
+            if self._stuck is not None:
+                self._stuck.cancel()
+                self._stuck = None
 
         def _head_came(self) -> None:
             if self._overdue is not None:
