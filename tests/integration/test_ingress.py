@@ -479,6 +479,14 @@ def test_private_service(http: httpx.Client, path: str) -> None:
     assert http.get("/Greeter/outer").json() == "inner"
 
 
+@pytest.mark.parametrize("operation", ["attach", "output", "lookup"])
+def test_targets_of_a_private_service(http: httpx.Client, operation: str) -> None:
+    """private service: 400; lookup too, whose answer would open the other two."""
+    for service, handler in (("Private", "secret"), ("Greeter", "inner")):
+        target = {"target": "idempotentInvocation", "service": service, "handler": handler, "idempotencyKey": "k"}
+        failed(http.post(f"/restate/{operation}", json=target), 400, "not public")
+
+
 def test_idempotency_key_of_a_workflow(http: httpx.Client, key: str) -> None:
     """idempotency key on a workflow's run over HTTP: 400; its shared handlers take one."""
     headers = {"idempotency-key": "k"}

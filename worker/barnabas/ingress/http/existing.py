@@ -34,9 +34,9 @@ class Existing:
     async def answer(self, http: HttpRequest, route: ById | ByKey | ByWorkflow | ByBody) -> Response:
         """Raises Refused, PathError and GatewayError."""
         target = await self._target(http, route)
+        self._refuse_private(target)
         if route.op == "lookup":
             return json_response(200, {"invocationId": str(target.id)})
-        self._refuse_private(target)
         return await (self._attach(target) if route.op == "attach" else self._output(target))
 
     async def _target(self, http: HttpRequest, route: ById | ByKey | ByWorkflow | ByBody) -> _Target:
