@@ -325,6 +325,11 @@ async def ends_early(ctx: ObjectContext) -> None:
     ctx.generic_send("Other", "add", b"1")
 
 
+async def fails_early(ctx: ObjectContext) -> None:
+    ctx.generic_send("Other", "add", b"1")
+    raise TerminalError("out of stock")
+
+
 async def waits_early(ctx: ObjectContext) -> None:
     await ctx.generic_call("Other", "add", b"1")
 
@@ -338,6 +343,7 @@ async def waits_early(ctx: ObjectContext) -> None:
         (renamed, "sleep 'nap'", "sleep 'rest'"),
         (other_target, "send Other/add", "send Other/take"),
         (ends_early, "sleep 'nap'", "end of the handler"),
+        (fails_early, "sleep 'nap'", "end with the error 'out of stock'"),
         (waits_early, "send Other/add", "call Other/add"),
     ],
 )

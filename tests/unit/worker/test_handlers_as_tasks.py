@@ -20,9 +20,11 @@ from barnabas import Context, ObjectContext, Service, TerminalError, VirtualObje
 from barnabas.contract import codec
 from barnabas.contract.records import Signal, SignalKind
 from barnabas.log.port import OutRecord
+from barnabas.runtime import journal as j
 from barnabas.runtime import live as statuses
 from barnabas.runtime.futures import JournalFuture
-from tests.unit.worker.harness import NAMES, Cluster, LocalWorker, until, working
+from barnabas.runtime.limits import Limits
+from tests.unit.worker.harness import NAMES, Cluster, LocalWorker, clock, until, working
 
 
 def helper_service() -> Service:
@@ -381,9 +383,10 @@ async def test_a_branch_whose_result_stands_behind_the_last_command_of_another_b
 
 
 def answer(cluster: Cluster, call: JournalFuture[Any], result: bytes) -> None:
-    """The end of a call that a handler of `Svc` made."""
+    """The end of a call that a handler of `Svc` made, or the value of its awakeable."""
     id_ = call.attempt.live.id
-    signal = Signal(SignalKind.COMPLETION, id_, call.position, call.call_id, result)
+    kind = SignalKind.RESOLVE if call.call_id == j.OF_AWAKEABLE else SignalKind.COMPLETION
+    signal = Signal(kind, id_, call.position, call.call_id if kind is SignalKind.COMPLETION else None, result)
     cluster.log.append(OutRecord(NAMES.signals("Svc"), 0, b"", codec.encode_signal(signal), None))
 
 
@@ -443,6 +446,22 @@ async def test_a_waiting_handler_is_suspended_without_a_cancellation(needs_task:
         assert live.status == statuses.SUSPENDED
         assert await cluster.result(id_) == "done"
     assert left == (["SuspendedException"] if needs_task else ["GeneratorExit"])
+
+
+async def test_an_attempt_that_has_not_come_to_the_end_of_its_journal_is_not_suspended() -> None:
+    """Nothing more might arrive that wakes it up."""
+
+    async def run(ctx: Context) -> int:
+        await asyncio.sleep(0)
+        first = await ctx.run_typed("first", lambda: 1)
+        for _ in range(10):
+            first += int(await ctx.generic_call("Other", "double", b"1"))
+        return first
+
+    cluster = cluster_of(run)
+    async with working(cluster, limits=Limits(waiting_attempts=0)):
+        ids = [cluster.call("Svc", "run") for _ in range(20)]
+        assert [await cluster.result(id_) for id_ in ids] == [21] * 20
 
 
 async def test_a_task_that_goes_on_after_its_suspension_has_its_result_discarded() -> None:
@@ -515,6 +534,86 @@ async def test_a_difference_in_a_branch_that_nobody_waits_for_fails_the_attempt(
     async with working(cluster) as worker:
         await until(lambda: failed(worker, id_), "the failure")
         assert "NonDeterminismError" in worker.live(id_).last_failure
+
+
+@pytest.mark.parametrize("needs_task", [False, True])
+async def test_a_handler_that_waits_where_its_journal_has_a_command_fails_the_attempt(needs_task: bool) -> None:
+    """F29. A task may have a branch that is about to give that command, so it is given the time of an inactive one."""
+    version, later = [0], [0]
+
+    async def run(ctx: Context) -> None:
+        if needs_task:
+            await asyncio.sleep(0)
+        call = ctx.generic_call("Other", "never", b"")
+        if version[0] == 0:
+            ctx.generic_send("Other", "double", b"1")
+        await call
+
+    cluster = cluster_of(run)
+    async with working(cluster) as worker:
+        id_ = cluster.call("Svc", "run")
+        await until(lambda: waits(worker, id_), "the wait")
+        engine = worker.engine("Svc")
+        await until(lambda: engine.live[id_].dirty <= engine.number, "the commit")
+    version[0] = 1
+    async with working(cluster, clock=lambda: clock() + later[0]) as worker:
+        if needs_task:
+            await until(lambda: waits(worker, id_), "the wait")
+        later[0] = Limits().inactivity_ms
+        await until(lambda: failed(worker, id_), "the failure")
+        text = worker.live(id_).last_failure
+        assert "at position 2 the journal has 'send Other/double'" in text
+        assert "'wait for position 1'" in text
+
+
+async def test_a_branch_that_comes_late_to_its_command_is_waited_for() -> None:
+    """Also in a handler that waited for something foreign before, for longer than it may be inactive."""
+    first, second = asyncio.Event(), asyncio.Event()
+    later = [0]
+    awakeables: list[Any] = []
+
+    async def branch(ctx: Context) -> int:
+        await second.wait()
+        return int(await ctx.generic_call("Other", "double", b"7"))
+
+    async def run(ctx: Context) -> int:
+        await first.wait()
+        task = asyncio.create_task(branch(ctx))
+        awakeables[:] = [ctx.awakeable()[1]]
+        await awakeables[0]
+        return await task
+
+    cluster = cluster_of(run)
+    first.set()
+    second.set()
+    async with working(cluster) as worker:
+        id_ = cluster.call("Svc", "run")
+        await until(lambda: waits(worker, id_) and len(worker.live(id_).journal) == 3, "the result of the call")
+        engine = worker.engine("Svc")
+        await until(lambda: engine.live[id_].dirty <= engine.number, "the commit")
+    first.clear()
+    second.clear()
+    async with working(cluster, clock=lambda: clock() + later[0]) as worker:
+        await until(lambda: running(worker, id_), "the first foreign wait")
+        later[0] = 10 * Limits().inactivity_ms
+        first.set()
+        await until(lambda: waits(worker, id_), "the awakeable")
+        engine, live = worker.engine("Svc"), worker.live(id_)
+        engine.tidy()
+        await asyncio.sleep(0)
+        assert (live.attempts, live.status) == (0, statuses.RUNNING)
+        second.set()
+        answer(cluster, awakeables[0], b"null")
+        assert await cluster.result(id_) == 14
+
+
+def running(worker: LocalWorker, id_: bytes) -> bool:
+    """Whether the invocation waits for something foreign."""
+    try:
+        live = worker.live(id_)
+    except StopIteration:
+        return False
+    return live.attempt is not None and live.attempt.running_code
 
 
 async def test_a_step_that_was_under_way_when_the_attempt_failed_is_not_run_again() -> None:

@@ -143,6 +143,27 @@ class Attempt:
         """Whether the handler may be at work outside of our hands: as a task that waits for something foreign."""
         return self._task is not None and self._task.running_code
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether it only waits for what its journal does not have yet."""
+        return not self.over and not self.lags and not self.running_code
+
+    @property
+    def stuck_since(self) -> int | None:
+        """Since when (ms) a handler that runs as a task waits although its journal goes on with a command."""
+        if self.over or self._task is None or not self.lags or self.running_code:
+            return None
+        return self._task.calm_since
+
+    def give_up(self) -> None:
+        """It has been stuck for so long that the command in its journal will not come: it departs from it.
+
+        Driven by hand this is seen at once. A task may have a branch that waits for something foreign, and no way to
+        say so.
+        """
+        assert self._task is not None
+        self._left_over(f"wait for {self._task.describe()}")
+
     def drop(self) -> None:
         """End without an outcome: suspended, or no longer ours. What the handler still does is discarded."""
         self.over = True
@@ -257,10 +278,10 @@ class Attempt:
         self._awaiting = wait
         return True
 
-    def waiting(self, waiter: asyncio.Future[None]) -> AbstractContextManager[None]:
-        """Around the wait of a task for a durable future, which completes `waiter`."""
+    def waiting(self, waiter: asyncio.Future[None], wait: Wait) -> AbstractContextManager[None]:
+        """Around the wait of a task for `wait`, which completes `waiter`."""
         assert self._task is not None
-        return self._task.waiting(waiter)
+        return self._task.waiting(waiter, wait)
 
     def _check_in_hand(self) -> None:
         """Raise if the handler is over.
@@ -295,7 +316,7 @@ class Attempt:
                 if not self.apply_next():
                     if self._cursor >= len(self.journal):
                         return None
-                    return self._ended_early(self.journal[self._cursor], f"wait for {awaiting.describe()}")
+                    return self._ended_early(f"wait for {awaiting.describe()}")
                 if self._cancels:
                     self._cancels -= 1
                     error = cancelled()
@@ -384,8 +405,7 @@ class Attempt:
         if self.over:
             return None
         if self.replaying:
-            left = next(one for one in self.journal[self._cursor :] if one[0] < j.FIRST_NOTIFICATION)
-            return self._ended_early(left, "end of the handler")
+            return self._ended_early("end of the handler")
         self.over = True
         try:
             return Finished(encode_output(self.handler, value), None)
@@ -405,8 +425,13 @@ class Attempt:
             return Crashed(self._crash)
         if self.over:
             return None
+        if not isinstance(error, TerminalError):
+            self.over = True
+            return Crashed(error)
+        if self.replaying:
+            return self._ended_early(f"end with the error '{error.message}'")
         self.over = True
-        return Finished(None, failure_of(error)) if isinstance(error, TerminalError) else Crashed(error)
+        return Finished(None, failure_of(error))
 
     def _differs(self, recorded: str, issued: str) -> SdkInternalBaseException:
         return self.crash(
@@ -417,13 +442,17 @@ class Attempt:
             )
         )
 
-    def _ended_early(self, recorded: j.Entry, now: str) -> Crashed:
-        """The journal goes on with a command where the handler does something else."""
-        self.position += 1
-        self._differs(j.describe(recorded), now)
+    def _ended_early(self, now: str) -> Crashed:
+        self._left_over(now)
         self.drop()
         assert self._crash is not None
         return Crashed(self._crash)
+
+    def _left_over(self, now: str) -> None:
+        """The journal goes on with a command where the handler does something else."""
+        left = next(one for one in self.journal[self._cursor :] if one[0] < j.FIRST_NOTIFICATION)
+        self.position += 1
+        self._differs(j.describe(left), now)
 
     # -- as a task
 

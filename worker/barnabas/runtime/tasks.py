@@ -56,23 +56,33 @@ class Branches:
     it depends on something foreign.
     """
 
-    __slots__ = ("_attempt", "_task", "_turns", "_waiters")
+    __slots__ = ("_attempt", "_last", "_task", "_turns", "_waiters")
 
     def __init__(self, attempt: Attempt, task: asyncio.Task[Any]) -> None:
         self._attempt = attempt
         self._task = task
-        self._waiters: dict[asyncio.Future[None], None] = {}  # oldest first
+        self._waiters: dict[asyncio.Future[None], Wait] = {}  # oldest first
         self._turns = 0  # of the loop, before the next entry is looked at; 0 while nobody counts
+        self._last = 0  # when the handler did something, or the journal grew, ms
 
     @property
     def running_code(self) -> bool:
         """Whether the handler may be at work: it waits for something foreign, or is about to go on."""
         return not self._waiters or any(waiter.done() for waiter in self._waiters)
 
+    @property
+    def calm_since(self) -> int | None:
+        """Since when nothing has happened, ms; None while something may in the next turns of the loop."""
+        return None if self._turns else self._last
+
+    def describe(self) -> str:
+        """What it waits for, for an error's text."""
+        return " and ".join(wait.describe() for wait in self._waiters.values())
+
     @contextlib.contextmanager
-    def waiting(self, waiter: asyncio.Future[None]) -> Iterator[None]:
-        """Around the wait for a durable future, which completes `waiter`."""
-        self._waiters[waiter] = None
+    def waiting(self, waiter: asyncio.Future[None], wait: Wait) -> Iterator[None]:
+        """Around the wait for `wait`, which completes `waiter`."""
+        self._waiters[waiter] = wait
         self.stirred()
         try:
             yield
@@ -106,6 +116,7 @@ class Branches:
 
     def stirred(self) -> None:
         """The handler has done something, or the journal has grown."""
+        self._last = self._attempt.host.now
         if self._turns:
             self._turns = _CALM
         elif self._attempt.lags:

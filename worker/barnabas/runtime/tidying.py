@@ -48,10 +48,16 @@ class Tidying:
             if too_many <= 0 and too_much <= 0 and engine.now - since < engine.limits.inactivity_ms:
                 break
             held = live.hold > engine.number  # a step's result waits for its commit, and is delivered to the attempt
-            if live.attempt is not None and not live.steps and not held and not live.attempt.running_code:
+            if live.attempt is None or live.steps or held:
+                continue
+            if live.attempt.at_rest:
                 too_many -= 1
                 too_much -= len(live.payload)
                 self.suspend(live)
+                continue
+            stuck_since = live.attempt.stuck_since
+            if stuck_since is not None and engine.now - stuck_since >= engine.limits.inactivity_ms:
+                live.attempt.give_up()
 
     def suspend(self, live: Live) -> None:
         """Drop its coroutine; it is made again by replay when something arrives."""

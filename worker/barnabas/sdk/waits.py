@@ -24,7 +24,7 @@ class Machine(Protocol):
     def drives(self, wait: Wait) -> bool:
         """The handler is about to wait for this. True: driven by hand, hand it out. False: as a task, use `waiting`."""
 
-    def waiting(self, waiter: asyncio.Future[None]) -> AbstractContextManager[None]:
+    def waiting(self, waiter: asyncio.Future[None], wait: Wait) -> AbstractContextManager[None]:
         """Around the wait of a task on an asyncio future of its own."""
 
 
@@ -78,7 +78,7 @@ class Wait:
             self._waiters = [waiter]
         else:
             self._waiters.append(waiter)
-        with self.attempt.waiting(waiter):
+        with self.attempt.waiting(waiter, self):
             yield from waiter
 
     def watch(self, watcher: Watcher) -> None:
