@@ -394,6 +394,39 @@ async def test_a_topic_made_again_stops_until_a_person_says_where_to_go_on(place
         assert contents(await place.seen("k", 3)) == [1, 2, 2]
 
 
+async def test_a_topic_that_is_written_in_transactions(place: Place) -> None:
+    """What is not committed is not read. What is no record may go by retention: nothing was lost, nothing stops."""
+    topic = await place.topic(partitions=1)
+    place.subscribe({"topic": topic, "handler": "Ledger/note", "name": "committed"})
+    producer = Producer({"bootstrap.servers": place.servers.kafka, "transactional.id": place.tag, "log_level": 0})
+    producer.init_transactions()
+
+    def transact(value: int, *, abort: bool = False) -> None:
+        producer.begin_transaction()
+        producer.produce(topic, str(value).encode(), b"k", 0)
+        assert producer.flush(20) == 0
+        producer.abort_transaction() if abort else producer.commit_transaction()
+
+    def behind() -> int:
+        listed = place.run("subscriptions", "list", TARGET, "--subscriptions", str(place.file), "--json")
+        [entry] = json.loads(listed.stdout)
+        return sum(one["behind"] for one in entry["partitions"])
+
+    with place.worker():
+        for value, abort in ((1, False), (2, True), (3, False), (4, True)):
+            await asyncio.to_thread(transact, value, abort=abort)
+        assert contents(await place.seen("k", 2)) == [1, 3]
+        deadline = time.monotonic() + SECONDS
+        while await asyncio.to_thread(behind):
+            assert time.monotonic() < deadline, "it is not known that all was read"
+    admin = AdminClient({"bootstrap.servers": place.servers.kafka})
+    for future in admin.delete_records([TopicPartition(topic, 0, -1)]).values():  # all there is
+        await asyncio.to_thread(future.result)
+    with place.worker():
+        await asyncio.to_thread(transact, 5)
+        assert contents(await place.seen("k", 3)) == [1, 3, 5]
+
+
 async def test_offsets_that_retention_took_stop_the_shard(place: Place) -> None:
     topic = await place.topic(partitions=1)
     place.subscribe({"topic": topic, "handler": "Ledger/note", "name": "slow"})

@@ -194,9 +194,11 @@ class KafkaBackend:
         self._open.append(consumer)
         return consumer
 
-    def member(self, ears: ConsumerEars, topics: list[str], group: str, **changes: object) -> GroupConsumer:
+    def member(
+        self, ears: ConsumerEars, topics: list[str], group: str, *, gaps: bool = False, **changes: object
+    ) -> GroupConsumer:
         settings = self.settings.model_copy(update={"group": group, **changes})
-        consumer = GroupConsumer(settings, topics, ears, asyncio.get_running_loop())
+        consumer = GroupConsumer(settings, topics, ears, asyncio.get_running_loop(), gaps=gaps)
         self._open.append(consumer)
         return consumer
 

@@ -8,7 +8,9 @@ import time
 from collections.abc import AsyncIterator
 
 import aiokafka
+import aiokafka.producer.message_accumulator
 import pytest
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException
 from confluent_kafka import Producer as Driver
 
@@ -63,6 +65,80 @@ async def test_a_member_reads_nothing_before_it_is_told_where(kafka: KafkaBacken
     await ears.until(lambda: ears.offsets(0, epoch=7) == list(range(10, 50)), "the other one")
     assert ears.said == [("assigned", (topic, 0), (topic, 1))]
     await member.aclose()
+
+
+class OddText(str):
+    """A name that no text has, for aiokafka's encoder in Python."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:  # type: ignore[override]
+        return b"\xff\xfe"
+
+
+@pytest.fixture
+async def odd_producer(
+    kafka: KafkaBackend, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[aiokafka.AIOKafkaProducer]:
+    for module in (aiokafka.producer.producer, aiokafka.producer.message_accumulator):
+        monkeypatch.setattr(module, "DefaultRecordBatchBuilder", _DefaultRecordBatchBuilderPy)
+    async with aiokafka.AIOKafkaProducer(bootstrap_servers=kafka.settings.bootstrap) as producer:
+        yield producer
+
+
+async def test_a_header_whose_name_is_no_text_hides_the_headers_and_ends_nothing(
+    kafka: KafkaBackend, odd_producer: aiokafka.AIOKafkaProducer, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic = await kafka.topic()
+    await fill(
+        kafka, topic, 100
+    )  # code that has run often misses the driver's error in other ways than code that has not
+    for number, name in enumerate(["plain", OddText("x"), OddText("y"), "plain"]):
+        await odd_producer.send_and_wait(topic, b"%d" % number, headers=[("first", b"1"), (name, b"2")])
+    ears = ConsumerEars()
+    consumer = kafka.consumer(ears)
+    consumer.read_from(Position(topic, 0, 0), epoch=1)
+    await ears.until(lambda: len(ears.records()) == 104, "all records")
+    again = await kafka.reader.read(topic, 0, range(104))
+    for records in (ears.records(), list(again.values())):
+        assert [record.value for record in records[100:]] == [b"0", b"1", b"2", b"3"]
+        plain = [("first", b"1"), ("plain", b"2")]
+        assert [record.headers for record in records[100:]] == [plain, None, None, plain]
+        assert all(record.headers for record in records[:100])
+    assert ears.failures == []
+    assert [line.getMessage() for line in caplog.records if "not UTF-8" in line.getMessage()] == [
+        f"{topic}[0]: the record at 101 has a header whose name is not UTF-8, so none of its headers are read; "
+        "others of this topic will not be told of"
+    ]
+
+
+async def test_what_is_no_record_at_the_end_of_a_partition_is_told_to_who_wants_it(kafka: KafkaBackend) -> None:
+    """Marks of transactions, and records of those that were aborted: retention removes them, and nothing is lost."""
+    topic = await kafka.topic()
+    producer = Driver({"bootstrap.servers": kafka.settings.bootstrap, "transactional.id": fresh_name()})
+    producer.init_transactions()
+    ears, without = ConsumerEars(), ConsumerEars()
+    told = kafka.member(ears, [topic], fresh_name(), gaps=True)
+    untold = kafka.member(without, [topic], fresh_name())
+    for listener, consumer in ((ears, told), (without, untold)):
+        read_when_assigned(listener, consumer, [])
+
+    def transact(value: bytes, *, abort: bool = False) -> None:
+        producer.begin_transaction()
+        producer.produce(topic, value, partition=0)
+        assert producer.flush(SECONDS) == 0
+        producer.abort_transaction() if abort else producer.commit_transaction()
+
+    await asyncio.to_thread(transact, b"0")
+    await ears.until(lambda: ears.offsets() == [0, 1], "the record and the mark of its transaction")
+    await asyncio.to_thread(transact, b"2", abort=True)
+    await ears.until(lambda: ears.offsets() == [0, 1, 3], "what was aborted, and its mark")
+    await asyncio.to_thread(transact, b"4")
+    await ears.until(lambda: ears.offsets() == [0, 1, 3, 4, 5], "all")
+    assert [record.offset for record in ears.records() if not record.is_gap] == [0, 4]
+    await without.until(lambda: without.offsets() == [0, 4], "the records alone")
+    await told.aclose()
+    await untold.aclose()
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])

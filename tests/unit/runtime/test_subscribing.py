@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from barnabas import SourceRecord, Subscription
 from barnabas.contract.ids import InvocationId, subscribed_id, workflow_id
 from barnabas.contract.records import Invocation
+from barnabas.log.port import Record
 from barnabas.runtime.subscribing.standing import standing_of
 from barnabas.runtime.tenure import State
 from barnabas.store import keys
@@ -157,6 +158,16 @@ def test_nothing_to_read_still_writes_down_the_place() -> None:
     standing = standing_of(bench.stored("HGETALL", keys.META))
     assert standing is not None
     assert (standing.topic, standing.topic_id, standing.partitions, standing.next) == (TOPIC, TOPIC_ID, 1, 0)
+
+
+def test_what_is_no_record_moves_the_place_and_asks_for_nothing() -> None:
+    bench = SubscriptionBench()
+    bench.put(0)
+    bench.run()
+    bench.intake.on_records([Record(4, -1, None, None, None, is_gap=True)])
+    bench.run()
+    assert (bench.payloads(), bench.letters()) == ([0], [])
+    assert bench.stored("HGET", keys.META, b"inv") == b"5"
 
 
 def test_the_earliest_place_is_whatever_record_is_there_when_reading_begins() -> None:

@@ -99,7 +99,10 @@ class _ThreadedConsumer:
 
 
 class GroupConsumer(_ThreadedConsumer):
-    """A member of the consumer group `settings.group`, subscribed to `topics`."""
+    """A member of the consumer group `settings.group`, subscribed to `topics`.
+
+    `gaps`: tell of what at the end of a partition is no record. Only others write transactions into their topics.
+    """
 
     def __init__(
         self,
@@ -107,10 +110,13 @@ class GroupConsumer(_ThreadedConsumer):
         topics: Sequence[str],
         events: ConsumerEvents,
         loop: asyncio.AbstractEventLoop,
+        *,
+        gaps: bool = False,
     ) -> None:
         if settings.group is None or not topics:
             raise ValueError("a member of a consumer group needs `group` in its settings and at least one topic")
-        super().__init__(settings, {**_fetching(settings), **_membership(settings, topics)}, topics, events, loop)
+        config = {**_fetching(settings), **_membership(settings, topics), "enable.partition.eof": gaps}
+        super().__init__(settings, config, topics, events, loop)
 
 
 class AssignedConsumer(_ThreadedConsumer):

@@ -23,6 +23,7 @@ from confluent_kafka import Consumer as Driver
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from barnabas.log.kafka_complaints import Complaints, is_fatal, library_logger
+from barnabas.log.kafka_records import record_of
 from barnabas.log.port import Batch, Position, Record
 
 logger = logging.getLogger("barnabas.log")
@@ -231,7 +232,10 @@ class PollingThread:
         for message in messages:
             error = message.error()
             if error is not None:
-                self._on_message_error(error, message)
+                if error.code() == KafkaError._PARTITION_EOF:
+                    self._on_end(batches, message)
+                else:
+                    self._on_message_error(error, message)
                 topic = None
                 continue
             if message.partition() != partition or message.topic() != topic:
@@ -244,12 +248,22 @@ class PollingThread:
             if state is None or offset is None or offset < state.offset:
                 continue
             state.offset = offset + 1
-            records.append(
-                Record(offset, message.timestamp()[1], message.key(), message.value(), message.headers())  # type: ignore[arg-type]
-            )
+            records.append(record_of(message))
         if self._complaints and batches:
             self._complaints.going_on(topic for topic, _ in batches)
         return [batch for batch in batches.values() if batch.records]
+
+    def _on_end(self, batches: dict[TopicAndPartition, Batch], message: Message) -> None:
+        """The end of a partition, which may lie behind what is no record: aborted ones, the marks of transactions."""
+        topic, partition, end = message.topic(), message.partition(), message.offset()
+        assert topic is not None
+        assert partition is not None
+        assert end is not None
+        state = self._reading((topic, partition))
+        if state is not None and end > state.offset >= 0:
+            state.offset = end
+            records = self._records(batches, (topic, partition), state)
+            records.append(Record(end - 1, -1, None, None, None, is_gap=True))
 
     @staticmethod
     def _records(

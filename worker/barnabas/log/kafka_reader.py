@@ -11,8 +11,9 @@ import time
 from collections.abc import Iterator, Sequence
 
 from confluent_kafka import Consumer as Driver
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from barnabas.log.kafka_records import record_of
 from barnabas.log.port import LogUnavailableError, Record
 from barnabas.log.settings import KafkaSettings
 
@@ -106,14 +107,10 @@ class KafkaReader:
                 if error is not None or offset is None:
                     continue
                 if offset in wanted:
-                    found[offset] = _record(offset, message)
+                    found[offset] = record_of(message)
                 if offset >= run[-1]:
                     return True
         raise LogUnavailableError(f"Kafka did not give {len(wanted - found.keys())} records in time")
-
-
-def _record(offset: int, message: Message) -> Record:
-    return Record(offset, message.timestamp()[1], message.key(), message.value(), message.headers())  # type: ignore[arg-type]
 
 
 def _runs(offsets: list[int]) -> Iterator[list[int]]:

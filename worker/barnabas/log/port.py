@@ -21,7 +21,8 @@ class Record(NamedTuple):
     timestamp: int  # append time, ms
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes | None]] | None
+    headers: list[tuple[str, bytes | None]] | None  # None too if the driver cannot read them
+    is_gap: bool = False  # none at all: up to and with this offset there is nothing more to read
 
 
 @dataclass(slots=True)

@@ -44,6 +44,8 @@ AGAIN_SECONDS: Final = 0.5
 class SubscriptionProcess(Member):
     """A member of the group of one subscription."""
 
+    _has_gaps = True
+
     def __init__(
         self,
         subscription: Subscription,

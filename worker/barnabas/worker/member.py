@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from random import SystemRandom
+from typing import ClassVar
 
 from barnabas.contract.topics import TopicNames
 from barnabas.log.kafka_admin import KafkaAdmin
@@ -80,6 +81,9 @@ class Member(ABC):
 
     # -- what a subclass is
 
+    #: Its topics may end in what is no record: somebody else's transactions.
+    _has_gaps: ClassVar[bool] = False
+
     @abstractmethod
     async def _prepare(self, store: Store, admin: KafkaAdmin) -> None:
         """Check that nothing would be lost, and set `_directory`. Raises NotReady."""
@@ -133,7 +137,7 @@ class Member(ABC):
         self._before_joining()
         loader.bind(driver.spawn, driver.between_turns, driver.touch, driver.halt_engine)
         driver.signals = signals = AssignedConsumer(kafka, self, loop)
-        driver.group = group = GroupConsumer(kafka, self._topics(), self, loop)
+        driver.group = group = GroupConsumer(kafka, self._topics(), self, loop, gaps=self._has_gaps)
         self.pressure = Pressure(driver, group, self._places, self._settings.max_active, self._settings.max_bytes)
         driver.after_turn = self.pressure.adjust
         keepers = [
