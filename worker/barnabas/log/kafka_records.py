@@ -12,8 +12,8 @@ from barnabas.log.port import Record
 
 logger = logging.getLogger("barnabas.log")
 
-#: Calls `message.headers()` from C, which looks whether an error was left behind: `headers` gives a broken list then and
-#: leaves its error set. An interpreter that has run a call often does not look, and the next call would have the error.
+#: Calls `message.headers()` from C, which looks whether an error was left behind: `headers` gives a broken list then,
+#: and leaves its error set. An interpreter that has run a call often does not look, and the next call has the error.
 _headers: Final = methodcaller("headers")
 #: Topics in which headers could not be read, of which it was said: anyone who may write one could fill the log.
 _said: Final[set[str]] = set()
