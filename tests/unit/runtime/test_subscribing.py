@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from barnabas import SourceRecord, Subscription
 from barnabas.contract.ids import InvocationId, subscribed_id, workflow_id
 from barnabas.contract.records import Invocation
-from barnabas.log.port import Record
+from barnabas.log.port import Gap
 from barnabas.runtime.subscribing.standing import standing_of
 from barnabas.runtime.tenure import State
 from barnabas.store import keys
@@ -164,7 +164,7 @@ def test_what_is_no_record_moves_the_place_and_asks_for_nothing() -> None:
     bench = SubscriptionBench()
     bench.put(0)
     bench.run()
-    bench.intake.on_records([Record(4, -1, None, None, None, is_gap=True)])
+    bench.intake.on_records([Gap(4, -1, None, None, None)])
     bench.run()
     assert (bench.payloads(), bench.letters()) == ([0], [])
     assert bench.stored("HGET", keys.META, b"inv") == b"5"

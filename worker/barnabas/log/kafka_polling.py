@@ -24,7 +24,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from barnabas.log.kafka_complaints import Complaints, is_fatal, library_logger
 from barnabas.log.kafka_records import record_of
-from barnabas.log.port import Batch, Position, Record
+from barnabas.log.port import Batch, Gap, Position, Record
 
 logger = logging.getLogger("barnabas.log")
 
@@ -263,7 +263,7 @@ class PollingThread:
         if state is not None and end > state.offset >= 0:
             state.offset = end
             records = self._records(batches, (topic, partition), state)
-            records.append(Record(end - 1, -1, None, None, None, is_gap=True))
+            records.append(Gap(end - 1, -1, None, None, None))
 
     @staticmethod
     def _records(

@@ -22,7 +22,12 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes | None]] | None  # None too if the driver cannot read them
-    is_gap: bool = False  # none at all: up to and with this offset there is nothing more to read
+
+
+class Gap(Record):
+    """No record at all: up to and with its offset there is nothing more to read. For those who ask for it."""
+
+    __slots__ = ()
 
 
 @dataclass(slots=True)

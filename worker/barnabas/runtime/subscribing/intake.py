@@ -9,7 +9,7 @@ from typing import Final
 from barnabas.contract.errors import PoisonRecord
 from barnabas.contract.ids import InvocationId, subscribed_id, workflow_id
 from barnabas.contract.records import Invocation
-from barnabas.log.port import Record
+from barnabas.log.port import Gap, Record
 from barnabas.runtime.directory import UnknownTarget
 from barnabas.runtime.limits import Limits
 from barnabas.runtime.sender import letter_of
@@ -64,7 +64,7 @@ class SubscriptionIntake:
         """Take a batch. There is no `obstacle`, and no schema is wanted."""
         engine = self._engine
         for record in records:
-            if record.is_gap:  # retention may remove it, and nothing is lost then
+            if isinstance(record, Gap):  # retention may remove it, and nothing is lost then
                 engine.read_up_to(record.offset + 1)
                 continue
             try:
