@@ -49,6 +49,7 @@ _HASHES = (
     keys.SPILL,
     keys.SPILL_COUNTS,
     keys.SPILL_RECORDS,
+    keys.UNCHECKED,
     keys.PARKED,
     keys.DEFERRED,
     keys.HEADS,

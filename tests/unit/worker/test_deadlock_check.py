@@ -15,7 +15,8 @@ import pytest
 from barnabas import ObjectContext, TerminalError, VirtualObject
 from barnabas.contract.ids import InvocationId
 from barnabas.introspection import deadlocks
-from barnabas.runtime.live import RUNNING, Live, unpack_live
+from barnabas.runtime.limits import Limits
+from barnabas.runtime.live import QUEUED, RUNNING, Live, unpack_live
 from barnabas.runtime.shard import ShardEngine
 from barnabas.store import keys
 from barnabas.store.port import StoreUnavailable
@@ -88,6 +89,33 @@ async def test_of_two_that_close_a_cycle_together_one_or_both_fail() -> None:
     assert any("409 this call would wait for itself" in result for result in results), results
 
 
+@pytest.mark.parametrize("queued", [0, 1])
+async def test_a_call_that_waits_in_the_store_alone_fails_too(queued: int) -> None:
+    """Where so much waits already that its queue goes on in the store, the cycle is the same."""
+    cluster = Cluster(accounts("Account"), partitions=1)
+    async with working(cluster, limits=Limits(queued=queued)) as worker:
+        first = cluster.call("Account", "visit", ["b", "a"], "a")
+        others = [cluster.call("Account", "visit", [], "a") for _ in range(3)]
+        result = await cluster.result(first)
+        assert "409 this call would wait for itself: " in result
+        assert [await cluster.result(id_) for id_ in others] == ["arrived"] * 3
+        assert worker.engine("Account").counts["deadlocks"] == 1
+
+
+async def test_a_call_in_the_store_whose_worker_died_before_the_look_is_looked_at_by_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = Cluster(accounts("Account"), partitions=1)
+    with monkeypatch.context() as dead:
+        asked: list[Live] = []
+        dead.setattr(DeadlockCheck, "ask", lambda self, engine, live: asked.append(live))
+        async with working(cluster, limits=Limits(queued=0)):
+            id_ = cluster.call("Account", "visit", ["b", "a"], "a")
+            await until(lambda: bool(asked), "the queued call")
+    async with working(cluster, limits=Limits(queued=0)):
+        assert "409 this call would wait for itself: " in await cluster.result(id_)
+
+
 class FakeEngine:
     """What the check needs of a shard."""
 
@@ -97,10 +125,20 @@ class FakeEngine:
         self.live: dict[bytes, Live] = {id_: self.asked}
         self.closed = False
         self.failed: list[str] = []
+        self.looked: list[Live] = []
+        self.deadlocks = self
 
-    def fail_deadlock(self, live: Live, text: str) -> None:
-        self.failed.append(text)
-        del self.live[live.id]
+    def waits(self, live: Live) -> bool:
+        return not self.closed and live.status == QUEUED and live.id in self.live
+
+    def fail(self, live: Live, text: str) -> None:
+        if self.waits(live):
+            self.failed.append(text)
+            del self.live[live.id]
+
+    def looked_at(self, live: Live) -> bool:
+        self.looked.append(live)
+        return False
 
 
 class Loop:
@@ -127,6 +165,7 @@ class Loop:
 @pytest.fixture
 def filled(monkeypatch: pytest.MonkeyPatch) -> Filled:
     monkeypatch.setattr(check_module, "AGAIN_SECONDS", 0)
+    monkeypatch.setattr(check_module, "OUTAGE_SECONDS", 0)
     return Filled(service("Account"), service("Bank"))
 
 
@@ -137,6 +176,7 @@ async def test_the_error_names_the_cycle_and_the_shard_is_looked_at(filled: Fill
     await loop.ask(engine)
     names = [f"Account/a/transfer ({InvocationId(id_)})" for id_ in (again, a, again)]
     assert engine.failed == ["this call would wait for itself: " + " -> ".join(names)]
+    assert engine.looked == [engine.asked]
     assert loop.touched == [engine]
 
 
@@ -214,22 +254,49 @@ async def test_what_changed_during_the_look_is_left_alone(
     assert engine.failed == []
 
 
-async def test_without_the_store_the_call_waits(
-    filled: Filled, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("unanswered", [1, 3])
+async def test_a_look_that_the_store_did_not_answer_is_made_again(
+    filled: Filled, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, unanswered: int
 ) -> None:
+    """The store is back with everything that it had: nobody else would ever look at this call."""
     a = filled.root("Account", "a")
     engine, loop = FakeEngine(filled, filled.call(a, "Account", "a"), "Account"), Loop(filled)
+    read, looks = filled.store.read, []
 
-    async def no_answer(_: Any) -> Any:
-        raise StoreUnavailable("nobody is there")
+    async def after_a_while(questions: Any) -> Any:
+        looks.append((list(engine.failed), list(engine.looked)))
+        if len(looks) <= unanswered:
+            raise StoreUnavailable("nobody is there")
+        return await read(questions)
 
-    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
-        patch.setattr(filled.store, "read", no_answer)
+    monkeypatch.setattr(filled.store, "read", after_a_while)
+    with caplog.at_level(logging.WARNING):
         await loop.ask(engine)
-    assert engine.failed == []
-    assert "nobody is there" in caplog.text
-    await loop.ask(engine)  # and the next one is looked at again
+    assert looks[unanswered] == ([], [])
+    assert caplog.text.count("nobody is there") == unanswered
     assert len(engine.failed) == 1
+    assert engine.looked == [engine.asked]
+
+
+async def test_a_second_look_that_the_store_did_not_answer_is_made_again(
+    filled: Filled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = filled.root("Account", "a"), filled.root("Bank", "b")
+    at_b = filled.call(a, "Bank", "b")
+    at_a = filled.call(b, "Account", "a", accept=False)
+    engine, loop = FakeEngine(filled, at_b, "Bank"), Loop(filled)
+    find, looks = check_module.find_cycles, []
+
+    async def in_between(*arguments: Any) -> deadlocks.Cycles:
+        looks.append(arguments)
+        if len(looks) == 2:
+            filled.accept(at_a, "Account", "a", filled.caller(b, 1))
+            raise StoreUnavailable("nobody is there")
+        return await find(*arguments)
+
+    monkeypatch.setattr(check_module, "find_cycles", in_between)
+    await loop.ask(engine)
+    assert (len(looks), len(engine.failed)) == (3, 1)
 
 
 async def test_calls_that_gather_during_a_look_share_the_next(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:

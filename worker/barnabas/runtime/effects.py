@@ -132,7 +132,7 @@ class ReadRing(Read):
 
 @dataclass(frozen=True, slots=True)
 class CheckDeadlock(Read):
-    """See whether this queued call waits for itself, through the store -> `fail_deadlock` if it does."""
+    """See whether this queued call waits for itself, through the store -> `Deadlocks`, what came of it."""
 
     live: Live
 

@@ -157,7 +157,7 @@ class Intake:
             assert key is not None
             lane = engine.lanes.get(key)
             if lane is not None and engine.lanes.must_spill(lane):
-                self._spill(lane, invocation.id, record)
+                self._spill(lane, invocation, record)
                 return
         engine.accept(self._live(invocation, key, exclusive))
 
@@ -230,9 +230,10 @@ class Intake:
 
     # -- work that waits in the store (R11)
 
-    def _spill(self, lane: Lane, id_: bytes, record: Record) -> None:
+    def _spill(self, lane: Lane, invocation: Invocation, record: Record) -> None:
         """Let it wait in the store, with its record while that has room, else with the offset where Kafka has it."""
         engine = self._engine
+        id_ = invocation.id
         engine.lanes.spill(lane)
         engine.spilled_in = engine.next_commit
         size = len(record.value or b"")
@@ -248,6 +249,8 @@ class Intake:
             ("HSET", keys.SPILL, id_, record.offset),
             standing(lane),
         )
+        if engine.deadlocks.concern(invocation.handler, _waiters(invocation)):
+            engine.deadlocks.spilled(self._live(invocation, lane.key, True))
 
     def on_refilled(self, key: str, entries: Sequence[Spilled]) -> None:
         """The first spilled entries of a key, their records read again where the store did not have them."""

@@ -30,12 +30,13 @@ QUESTIONS: list[Query] = [
     ("ZRANGE", keys.EXPIRY, 0, 0),
     ("HGETALL", keys.PARKED),
     ("HGETALL", keys.DEFERRED),
+    ("HGETALL", keys.UNCHECKED),
 ]
 
 
 def restore(engine: ShardEngine, answers: list[Any], now: int) -> None:
     """Fill a new engine with what the store has, and set going what was going."""
-    meta, live, ring, outbox, marks, timers, spilled, expiry, parked, deferred = answers
+    meta, live, ring, outbox, marks, timers, spilled, expiry, parked, deferred, unchecked = answers
     engine.now = now
     engine.number = int(meta.get(b"number", 0))
     engine.next_commit = engine.number + 1
@@ -62,6 +63,7 @@ def restore(engine: ShardEngine, answers: list[Any], now: int) -> None:
             one.exclusive = is_exclusive(handler.kind)
         engine.accepted = max(engine.accepted, one.accepted)
     _queue(engine, invocations, {key.decode(): unpack_standing(packed) for key, packed in spilled.items()})
+    engine.deadlocks.restore(unchecked)
     for one in invocations:
         if one.status == states_of.BACKING_OFF:
             engine.timers.arm_retry(one.id, one.retry_at)
@@ -82,8 +84,7 @@ def _queue(engine: ShardEngine, invocations: list[Live], spilled: dict[str, tupl
             lane = engine.lanes.get(one.key)
             if lane is not None:
                 engine.lanes.enqueue(lane, one)
-                if engine.must_not_deadlock(one):  # whoever queued it may have died before the look
-                    engine.effects.append(fx.CheckDeadlock(one))
+                engine.deadlocks.restored(one)
                 continue
             engine.lanes.open(one.key, one)
         if one.status in (states_of.QUEUED, states_of.RUNNING):

@@ -13,13 +13,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from barnabas.contract.records import Caller, Failure, ReplyTo
+from barnabas.contract.records import Failure, ReplyTo
 from barnabas.runtime import effects as fx
 from barnabas.runtime import journal as j
 from barnabas.runtime import live as states_of
 from barnabas.runtime import recovery, sealing
 from barnabas.runtime.attempt import Attempt, Finished, Outcome, Replaced
 from barnabas.runtime.context import InvocationContext
+from barnabas.runtime.deadlocks import Deadlocks
 from barnabas.runtime.directory import Directory
 from barnabas.runtime.ending import Ending
 from barnabas.runtime.failures import failure_text, status_given_up
@@ -108,7 +109,7 @@ class ShardEngine(Hosting):
         self._ready: list[Live] = []
         self._loading: dict[str, list[Live]] = {}
         self.tidying = Tidying(self)
-        self._to_check: list[tuple[int, Live]] = []  # queued calls that may wait for themselves, by commit
+        self.deadlocks = Deadlocks(self)
         self._as_tasks: set[Live] = set()  # whose attempts are asyncio tasks
         self._tasks_over: list[tuple[Live, Attempt, Outcome | None]] = []
 
@@ -161,8 +162,7 @@ class ShardEngine(Hosting):
             lane = self.lanes.get(live.key)
             if lane is not None:
                 self.lanes.enqueue(lane, live)
-                if self.must_not_deadlock(live):
-                    self._to_check.append((self.next_commit, live))
+                self.deadlocks.queued(live)
                 return
         if self.draining:
             self._ready.append(live)
@@ -186,6 +186,7 @@ class ShardEngine(Hosting):
         self.change(live)
         self.lanes.enqueue(lane, live)
         self.held_bytes += len(live.payload)
+        self.deadlocks.refilled(live)
         if live.id in self.parked:
             self.signals.on_accepted(live)
 
@@ -370,21 +371,6 @@ class ShardEngine(Hosting):
             self.sender.outcome(waiter, live.id, None, failure)
         self.counts["failed"] += 1
 
-    # -- calls that wait for themselves
-
-    def must_not_deadlock(self, live: Live) -> bool:
-        """Whether this is a handler's call, to a service that wants it to fail if it would wait for itself."""
-        handler = self.handlers.get(live.handler)
-        calls = any(isinstance(waiter, Caller) for waiter in live.waiters)
-        return calls and handler is not None and handler.settings.on_deadlock == "fail"
-
-    def fail_deadlock(self, live: Live, text: str) -> None:
-        """A queued call waits for itself, as `text` says: end it."""
-        if self.live.get(live.id) is live and live.status == states_of.QUEUED:
-            self.counts["deadlocks"] += 1
-            self.withdraw(live, Failure(409, text))
-            self.run_ready()
-
     def _leave(self, live: Live) -> None:
         del self.live[live.id]
         self._as_tasks.discard(live)
@@ -538,9 +524,7 @@ class ShardEngine(Hosting):
             del self.unread[key]
             self.refill(key)
         self.stepping.on_committed(number)
-        if self._to_check and self._to_check[0][0] <= number:
-            self.effects += [fx.CheckDeadlock(live) for commit, live in self._to_check if commit <= number]
-            self._to_check = [(commit, live) for commit, live in self._to_check if commit > number]
+        self.deadlocks.on_committed(number)
         self.run_ready()
         self.tidying.let_go()
 

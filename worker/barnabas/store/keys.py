@@ -31,6 +31,8 @@ SPILL = b"spill"
 SPILL_RECORDS = b"spr"
 #: Hash: object key -> how many invocations wait for it with their input left in Kafka (R11).
 SPILL_COUNTS = b"spn"
+#: Hash: invocation id -> header, of calls in SPILL that are to be looked at: they fail if they wait for themselves.
+UNCHECKED = b"unc"
 
 #: Hash: invocation id -> outcome of a finished one that has an idempotency key or is a workflow's run (R10, R13).
 KEPT = b"kept"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from itertools import islice
 from typing import Any
@@ -18,7 +18,7 @@ from barnabas.contract.records import Caller
 from barnabas.introspection.deadlocks import describe_cycle, find_cycles
 from barnabas.introspection.graph import Node
 from barnabas.introspection.reading import Ref
-from barnabas.runtime.live import QUEUED, Live
+from barnabas.runtime.live import Live
 from barnabas.runtime.shard import ShardEngine
 from barnabas.store.port import Service, Store, StoreCorrupt, StoreUnavailable
 
@@ -26,6 +26,8 @@ log = logging.getLogger("barnabas.worker")
 
 #: After this time a look is repeated that met calls on their way to their shards.
 AGAIN_SECONDS = 0.05
+#: After this time it is tried again where the store did not answer.
+OUTAGE_SECONDS = 0.5
 #: Calls that share a look.
 TOGETHER = 100
 
@@ -35,9 +37,15 @@ _Asked = dict[Live, ShardEngine]
 class DeadlockCheck:
     """The looks under way in this process. `services` gives all that are registered, each time it is called."""
 
-    def __init__(self, store: Store, services: Callable[[], Mapping[str, Service]]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        services: Callable[[], Mapping[str, Service]],
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._store = store
         self._services = services
+        self._pause = pause
         self._asked: _Asked = {}
         self._looking = False
         self._spawn: Callable[[Any], None] = lambda _: None
@@ -58,7 +66,7 @@ class DeadlockCheck:
     def ask(self, engine: ShardEngine, live: Live) -> None:
         """Look for a cycle through this invocation, which the store has as queued; if there is one, have it fail.
 
-        Where no handler waits for it there is none. Without the store the call simply waits, as by default.
+        Where no handler waits for it there is none. Without the store the call waits, and is looked at later.
         """
         if any(isinstance(waiter, Caller) for waiter in live.waiters):
             self._asked[live] = engine
@@ -72,36 +80,60 @@ class DeadlockCheck:
                 together = dict(islice(self._asked.items(), TOGETHER))
                 for live in together:
                     del self._asked[live]
-                if await self._look(together):
-                    self._spawn(self._look_again(together))
+                try:
+                    if await self._look(together):
+                        self._spawn(self._look_again(together))
+                    else:
+                        self._is_over(together)
+                except StoreUnavailable as error:
+                    self._put_off(together, error)
         finally:
             self._looking = False
 
     async def _look_again(self, asked: _Asked) -> None:
-        await asyncio.sleep(AGAIN_SECONDS)
-        await self._look(asked)
+        await self._pause(AGAIN_SECONDS)
+        try:
+            await self._look(asked)
+        except StoreUnavailable as error:
+            self._put_off(asked, error)
+        else:
+            self._is_over(asked)
+
+    def _put_off(self, asked: _Asked, error: StoreUnavailable) -> None:
+        log.warning("cannot look for deadlocks of %d calls, they wait until the store is back: %s", len(asked), error)
+        self._spawn(self._ask_later(asked))
+
+    async def _ask_later(self, asked: _Asked) -> None:
+        await self._pause(OUTAGE_SECONDS)
+        for live, engine in asked.items():
+            self.ask(engine, live)
 
     async def _look(self, asked: _Asked) -> bool:
-        """Fail those of them that are on a cycle. Returns whether a later look may find more."""
-        starts = [Ref(live.id, live.service, live.handler, live.key) for live in asked if self._waits(asked, live)]
-        if not starts:
+        """Fail those of them that are on a cycle. Returns whether a later look may find more.
+
+        Raises StoreUnavailable.
+        """
+        waiting = [live for live, engine in asked.items() if engine.deadlocks.waits(live)]
+        if not waiting:
             return False
+        starts = [Ref(live.id, live.service, live.handler, live.key) for live in waiting]
         try:
             cycles = await find_cycles(self._store, self._services(), starts)
-        except (StoreUnavailable, StoreCorrupt) as error:
+        except StoreCorrupt as error:
             log.warning("cannot look for deadlocks of %d calls, they wait: %s", len(starts), error)
             return False
         if cycles.found:
             with self._between_turns():
-                for live in asked:
-                    if live.id in cycles.found and self._waits(asked, live):
-                        self._fail(asked[live], live, cycles.found[live.id])
+                for live, engine in asked.items():
+                    if live.id in cycles.found:
+                        self._fail(engine, live, cycles.found[live.id])
         return cycles.unsettled
 
     def _fail(self, engine: ShardEngine, live: Live, cycle: list[Node]) -> None:
-        engine.fail_deadlock(live, f"this call would wait for itself: {describe_cycle(cycle)}")
+        engine.deadlocks.fail(live, f"this call would wait for itself: {describe_cycle(cycle)}")
         self._touch(engine)
 
-    def _waits(self, asked: _Asked, live: Live) -> bool:
-        engine = asked[live]
-        return not engine.closed and live.status == QUEUED and engine.live.get(live.id) is live
+    def _is_over(self, asked: _Asked) -> None:
+        for live, engine in asked.items():
+            if engine.deadlocks.looked_at(live):
+                self._touch(engine)
