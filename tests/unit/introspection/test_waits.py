@@ -38,6 +38,18 @@ def test_a_command_is_open_until_its_own_result_is_there(command: list[Any], who
         assert kinds(first, command, [j.RESULT, 1, whose, b"1"]) == [(2, command[0])]
 
 
+@pytest.mark.parametrize("command", [[j.CALL, "S/h", "k", A], [j.ATTACH, "", A]])
+def test_a_result_from_before_a_call_answers_nothing(command: list[Any]) -> None:
+    """It is of a time that the store has lost, and the attempt passes it by (R9)."""
+    early = [j.FAILURE, 1, A, 409, "of another time", {}]
+    assert kinds(early, command) == [(1, command[0])]
+    assert kinds(early, command, [j.RESULT, 1, A, b"1"]) == []
+
+
+def test_an_awakeable_may_be_resolved_ahead() -> None:
+    assert kinds([j.RESULT, 1, j.OF_AWAKEABLE, b"1"], [j.AWAKEABLE, ""]) == []
+
+
 def test_what_nobody_waits_for_is_never_open() -> None:
     done = [[j.SEND, "S/h", None, A], [j.GET, "x", None], [j.SET, "x"], [j.TIME, "", 1], [j.CANCEL, "", A]]
     done += [[j.RESOLVE, "inv_"], [j.PEEK, "p", None], [j.COMPLETE, "p", True], [j.CLEAR_ALL, ""], [j.CLEAR, "x"]]

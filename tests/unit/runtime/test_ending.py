@@ -8,7 +8,9 @@ from typing import Any
 from barnabas import Context, InvocationRetryPolicy, ObjectContext, Service, TerminalError, VirtualObject
 from barnabas.contract.ids import idempotent_id, random_id
 from barnabas.contract.records import Failure, Invocation, ReplyTo, Signal, SignalKind
+from barnabas.runtime import journal as j
 from barnabas.runtime import live as states_of
+from barnabas.runtime.ending import open_calls
 from barnabas.runtime.limits import Limits
 from barnabas.runtime.signals import GRACE_MS
 from barnabas.store import keys
@@ -120,6 +122,14 @@ def test_a_cancel_goes_to_open_calls_and_not_to_sends() -> None:
     assert told(bench, SignalKind.CANCEL) == [second.id]
     assert bench.replies == {id_: CANCELLED}
     assert sent.id not in told(bench, SignalKind.CANCEL)
+
+
+def test_a_result_from_before_a_call_does_not_keep_a_cancel_from_it() -> None:
+    """The store has lost the time in which the call was answered: the attempt has made it again."""
+    call = [j.CALL, "Other/add", None, random_id("Other", None)]
+    early = [j.RESULT, 1, call[3], b"1"]
+    assert list(open_calls([early, call])) == [call]
+    assert list(open_calls([early, call, early])) == []
 
 
 def test_a_handler_that_catches_a_cancel_goes_on_and_may_call() -> None:

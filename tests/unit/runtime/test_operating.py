@@ -40,6 +40,12 @@ async def draws(ctx: Context, text: str) -> list[Any]:
 
 
 @svc.handler()
+async def hears(ctx: Context) -> list[Any]:
+    await ctx.run_typed("step", lambda: None)
+    return [await ctx.signal("a"), await ctx.signal("a"), await ctx.signal("a")]
+
+
+@svc.handler()
 async def fails(ctx: Context) -> None:
     raise RuntimeError("no")
 
@@ -252,6 +258,23 @@ def test_restart_cannot_cut_a_journal_anywhere() -> None:
     assert ask(bench, SignalKind.RESTART, old, call_id=new_id()) == 410
     bench.signal(Signal(SignalKind.ATTACH, old, reply_to=ReplyTo("admin", b"1")))
     assert bench.replies[old][0] == "x", "its result stays"
+
+
+def test_restart_keeps_signals_also_those_that_came_before_they_were_waited_for() -> None:
+    bench = Bench(svc)
+    bench.steps_wait = True
+    old, kept = bench.call("hears"), new_id()
+    bench.signal(Signal(SignalKind.RESOLVE, old, name="a", result=b"1"))
+    bench.signal(Signal(SignalKind.RESOLVE, old, name="a", result=b"2"))
+    bench.steps_wait = False
+    bench.run_step()
+    bench.signal(Signal(SignalKind.RESOLVE, old, name="a", result=b"3"))
+    assert bench.replies[old] == [1, 2, 3]
+    assert ask(bench, SignalKind.RESTART, old, call_id=kept, position=3) == 200
+    bench.signal(Signal(SignalKind.ATTACH, kept, reply_to=ReplyTo("c", b"1")))
+    assert results(bench) == []
+    bench.signal(Signal(SignalKind.RESOLVE, kept, name="a", result=b"4"))
+    assert results(bench) == [[1, 2, 4]]
 
 
 def patch(bench: Bench, state: dict[str, bytes], version: str | None = None) -> Any:

@@ -8,7 +8,6 @@ in the invocation's header, so that no crash forgets it. Called by the engine (`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from barnabas.contract.records import Failure, Signal, SignalKind
@@ -85,14 +84,10 @@ class Ending:
             self._engine.sender.signal_about(Signal(kind, call[3]), service, call[2])
 
 
-def open_calls(journal: list[j.Entry]) -> Iterator[j.Entry]:
+def open_calls(journal: list[j.Entry]) -> list[j.Entry]:
     """The calls whose results are not in the journal, of those made since the last cancellation was passed on."""
-    since = max((at + 1 for at, entry in enumerate(journal) if entry[0] == j.CANCELLED), default=0)
-    answered = {(entry[1], entry[2]) for entry in journal if entry[0] in (j.RESULT, j.FAILURE)}
-    position = 0
-    for at, entry in enumerate(journal):
-        if entry[0] >= j.FIRST_NOTIFICATION:
-            continue
-        position += 1
-        if at >= since and entry[0] == j.CALL and (position, entry[3]) not in answered:
-            yield entry
+    return [
+        command.entry
+        for command in j.commands(journal)
+        if command.entry[0] == j.CALL and command.is_open and not command.cancelled
+    ]

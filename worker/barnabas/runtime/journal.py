@@ -35,7 +35,9 @@ gets the n-th signal of that name.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 import msgpack
 
@@ -121,7 +123,11 @@ _KINDS: Final = {
 
 #: Commands whose third field is a target: a key, or an id.
 _WITH_TARGET: Final = frozenset((CALL, SEND, ATTACH, CANCEL))
-_OWNERS: Final = {AWAKEABLE: OF_AWAKEABLE, PROMISE: OF_PROMISE}
+_OWNERS: Final = {AWAKEABLE: OF_AWAKEABLE, PROMISE: OF_PROMISE, SIGNAL: OF_SIGNAL}
+#: Commands that have a result.
+_ANSWERED: Final = frozenset((CALL, RUN, SLEEP, AWAKEABLE, SIGNAL, ATTACH, PROMISE))
+#: Whose results may stand ahead of the command. Any other that does is of a time that the store has lost (R9).
+_MAY_BE_AHEAD: Final = (OF_AWAKEABLE, OF_SIGNAL)
 
 pack_entry = msgpack.Packer(autoreset=True).pack
 
@@ -185,6 +191,49 @@ def will_take(ahead: list[Entry], before: int, position: int, call_id: bytes | N
         if before == position and answered_by(entry) != call_id:
             return False
     return may_be_early or position <= before
+
+
+class Command(NamedTuple):
+    """A command as it stands in a journal."""
+
+    entry: Entry
+    position: int
+    at: int  # which entry it is, from 0
+    answered_at: int | None = None  # which entry its result is, if that is there
+    cancelled: bool = False  # the invocation was cancelled since; a call was then cancelled with it
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has a result, which is still to come."""
+        return self.answered_at is None and self.entry[0] in _ANSWERED
+
+
+def commands(journal: Sequence[Entry]) -> list[Command]:
+    """The commands of a journal in their order, each with what answers it.
+
+    For those who look at a journal as a whole; an attempt finds out as it goes.
+    """
+    found: list[Command] = []
+    waiting: dict[tuple[Any, Any], deque[Command]] = {}
+    ahead: dict[tuple[Any, Any], deque[int]] = {}
+    for at, entry in enumerate(journal):
+        if entry[0] == CANCELLED:
+            found = [command._replace(cancelled=True) for command in found]
+        elif entry[0] < FIRST_NOTIFICATION:
+            command = Command(entry, len(found) + 1, at)
+            if command.is_open:
+                whose = (entry[1] if entry[0] == SIGNAL else command.position, answered_by(entry))
+                if ahead.get(whose):
+                    command = command._replace(answered_at=ahead[whose].popleft())
+                else:
+                    waiting.setdefault(whose, deque()).append(command)
+            found.append(command)
+        elif waiting.get(whose := (entry[1], entry[2])):
+            index = waiting[whose].popleft().position - 1
+            found[index] = found[index]._replace(answered_at=at)
+        elif entry[2] in _MAY_BE_AHEAD:
+            ahead.setdefault(whose, deque()).append(at)
+    return found
 
 
 def describe(entry: Entry) -> str:

@@ -11,7 +11,7 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from barnabas.contract.ids import InvocationId
 from barnabas.contract.records import Failure, Signal, SignalKind
@@ -211,23 +211,10 @@ def state_version(values: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
-def _prefix(journal: list[j.Entry], commands: int) -> list[j.Entry] | None:
+def _prefix(journal: list[j.Entry], length: int) -> list[j.Entry] | None:
     """The journal up to that many commands, with what answers them. None: it cannot be cut there."""
-    kept: list[j.Entry] = []
-    waiting: list[tuple[Any, Any]] = []
-    position = 0
-    for entry in journal:
-        if entry[0] < j.FIRST_NOTIFICATION:
-            position += 1
-            if position <= commands:
-                kept.append(entry)
-                if entry[0] in _ANSWERED:
-                    waiting.append((entry[1] if entry[0] == j.SIGNAL else position, j.answered_by(entry)))
-        elif (entry[1], entry[2]) in waiting:
-            waiting.remove((entry[1], entry[2]))
-            kept.append(entry)
-    return None if position < commands or waiting else kept
-
-
-#: Commands that have a result.
-_ANSWERED: Final = frozenset({j.CALL, j.RUN, j.SLEEP, j.AWAKEABLE, j.SIGNAL, j.ATTACH, j.PROMISE})
+    commands = j.commands(journal)[:length]
+    if len(commands) < length or any(command.is_open for command in commands):
+        return None
+    kept = {command.at for command in commands} | {command.answered_at for command in commands}
+    return [entry for at, entry in enumerate(journal) if at in kept]
