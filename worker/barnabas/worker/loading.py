@@ -332,14 +332,14 @@ class Loader:
             one = _Question(engine, intake, fx.ReadEnd())
             spilled, kept = intake.wanted(decoded)
             # What is being spilled right now is not in the store yet; asked for before the read, so that nothing falls
-            # between.
-            known, fresh = set(engine.spilling), dict(engine.kept.fresh)
+            # between. Of outcomes `wanted` has seen to that.
+            known = set(engine.spilling)
             try:
                 found = NOTHING if engine.closed else await self._found(one, spilled, kept)
             except StoreCorrupt as error:
                 self._halt(engine, str(error))
                 break
-            found = Found(known | found.spilled, {**found.kept, **fresh})
+            found = Found(known | found.spilled, found.kept)
             waiting.popleft()
             if not engine.closed:
                 with self._between_turns():
