@@ -209,7 +209,9 @@ async def test_plain_actions_run_in_threads_and_coroutines_on_the_loop() -> None
     assert await step_result(lambda: on_loop())  # a plain function that returns an awaitable
 
 
-@pytest.mark.parametrize("error", [StopIteration("over"), asyncio.CancelledError("gone"), GeneratorExit("odd")])
+@pytest.mark.parametrize(
+    "error", [StopIteration("over"), asyncio.CancelledError("gone"), GeneratorExit("odd"), SystemExit(3)]
+)
 async def test_whatever_an_action_raises_the_handler_hears_of_it(error: BaseException) -> None:
     def action() -> None:
         raise error

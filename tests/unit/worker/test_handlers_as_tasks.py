@@ -536,6 +536,31 @@ async def test_a_difference_in_a_branch_that_nobody_waits_for_fails_the_attempt(
         assert "NonDeterminismError" in worker.live(id_).last_failure
 
 
+@pytest.mark.parametrize("asleep", [False, True])
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), asyncio.CancelledError("gone"), GeneratorExit("odd"), StopIteration("over"), MemoryError()]
+)
+async def test_whatever_a_handler_raises_fails_its_attempt_and_nothing_else(error: BaseException, asleep: bool) -> None:
+    """Also where a task takes the handler over, and where it is one from its beginning."""
+    tries: list[int] = []
+
+    async def run(ctx: Context) -> int:
+        tries.append(1)
+        if asleep:
+            await asyncio.sleep(0)
+        if len(tries) < 3:
+            raise error
+        return 5
+
+    cluster = cluster_of(run)
+    async with working(cluster) as worker:
+        id_ = cluster.call("Svc", "run")
+        await until(lambda: failed(worker, id_), "the failure")
+        text = worker.live(id_).last_failure
+        assert type(error).__name__ in text or str(error) in text
+        assert await cluster.result(id_) == 5
+
+
 @pytest.mark.parametrize("needs_task", [False, True])
 async def test_a_handler_that_waits_where_its_journal_has_a_command_fails_the_attempt(needs_task: bool) -> None:
     """F29. A task may have a branch that is about to give that command, so it is given the time of an inactive one."""

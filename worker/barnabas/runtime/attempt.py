@@ -106,7 +106,7 @@ class Attempt:
     def begin(self) -> Outcome | None:
         """Start the handler and run it as far as it gets."""
         if self.handler.needs_task:
-            self._start_task(self._as_task())
+            self._start_task(finish(self._as_task()))
             return None
         self._driving = True
         try:
@@ -114,9 +114,8 @@ class Attempt:
                 context = self._make_context(self)
                 self._context.run(current.set, context)
                 self._coro = start(self.handler, context, self.live.payload)
-            except (
-                Exception
-            ) as error:  # no input for it; or what a handler raises that is a plain function around a coroutine
+            # No input for it; or what a handler raises that is a plain function around a coroutine.
+            except (Exception, SystemExit) as error:
                 return self._failed(error)
             return self._advance()
         finally:
@@ -341,9 +340,9 @@ class Attempt:
             self.handler.needs_task = True
             self.over = True
             return Replaced()
-        except (KeyboardInterrupt, SystemExit):
+        except KeyboardInterrupt:
             raise
-        except BaseException as raised:
+        except BaseException as raised:  # also SystemExit: the process is not this handler's alone
             return self._failed(raised)
         if not isinstance(awaited, Wait):
             self._become_task(awaited)

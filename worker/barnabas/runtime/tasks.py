@@ -164,15 +164,18 @@ class Rest:
 
 
 async def finish(rest: Awaitable[Any]) -> Any:
-    """`rest` as the coroutine that a task wants."""
-    return await rest
+    """`rest` as the coroutine that a task wants. A SystemExit would leave the task and end the process."""
+    try:
+        return await rest
+    except SystemExit as error:
+        raise RuntimeError(f"the handler raised {error!r}") from error
 
 
 def close(coro: Coroutine[Any, Any, Any], target: str) -> None:
     """Drop a coroutine. What its `finally` blocks and `except BaseException` do with that is no longer of interest."""
     try:
         coro.close()
-    except (KeyboardInterrupt, SystemExit):
+    except KeyboardInterrupt:
         raise
     except BaseException as error:
         log.debug("%s raised while it was dropped: %r", target, error)

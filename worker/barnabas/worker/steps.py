@@ -120,9 +120,9 @@ class StepRunner:
             if not engine.closed:
                 self._put_off(engine, step)
             return
-        except (KeyboardInterrupt, SystemExit):
+        except KeyboardInterrupt:
             raise
-        except BaseException as failed:  # whatever it is, the handler waits for an answer
+        except BaseException as failed:  # whatever it is, also SystemExit: the handler waits for an answer
             error = failed
         if not engine.closed:
             self._report(engine, step, raw, error)
