@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from barnabas import Context, ObjectContext, Service, VirtualObject, Workflow, WorkflowContext
+from barnabas import Context, ObjectContext, RunOptions, Service, VirtualObject, Workflow, WorkflowContext
 from barnabas.contract import codec
 from barnabas.contract.ids import InvocationId, idempotent_id, random_id, workflow_id
 from barnabas.contract.records import Failure, Invocation, ReplyTo, Signal, SignalKind
@@ -37,6 +37,17 @@ async def draws(ctx: Context, text: str) -> list[Any]:
     first = await ctx.run_typed("first", lambda: seen.append("first") or "one")  # type: ignore[func-returns-value]
     second = await ctx.run_typed("second", lambda: seen.append("second") or "two")  # type: ignore[func-returns-value]
     return [text, first, second, ctx.request().headers.get("h"), ctx.random().random()]
+
+
+@svc.handler()
+async def stumbles(ctx: Context) -> str:
+    def action() -> str:
+        seen.append("tried")
+        if len(seen) == 1:
+            raise RuntimeError("not yet")
+        return "stepped"
+
+    return await ctx.run_typed("step", action, RunOptions(max_attempts=5))
 
 
 @svc.handler()
@@ -182,6 +193,49 @@ def test_resume_cuts_a_back_off_short_and_forgets_the_failed_attempts() -> None:
     ask(bench, SignalKind.RESUME, id_)
     assert bench.live(id_).attempts == 1
     assert bench.live(id_).status == states_of.BACKING_OFF
+
+
+@pytest.mark.parametrize("at_work", [False, True], ids=["between attempts", "at work"])
+def test_no_step_of_a_paused_one_is_tried_again_until_it_is_resumed(at_work: bool) -> None:
+    bench = Bench(svc)
+    seen.clear()
+    bench.steps_wait = True
+    id_ = bench.call("stumbles")
+    if not at_work:
+        bench.run_step()
+        bench.work()
+    assert ask(bench, SignalKind.PAUSE, id_) == 202
+    if at_work:
+        bench.run_step()
+    bench.steps_wait = False
+    bench.pass_time(3_600_000)
+    assert (seen, bench.live(id_).status) == (["tried"], states_of.PAUSED)
+    assert ask(bench, SignalKind.RESUME, id_) == 200
+    assert bench.replies[id_] == "stepped"
+
+
+def test_nor_when_it_is_cancelled() -> None:
+    bench = Bench(svc)
+    seen.clear()
+    id_ = bench.call("stumbles")
+    assert ask(bench, SignalKind.PAUSE, id_) == 202
+    assert ask(bench, SignalKind.CANCEL, id_) == 202
+    assert bench.replies[id_] == Failure(409, "cancelled")
+    assert seen == ["tried"]
+
+
+def test_a_step_that_ends_while_its_invocation_is_paused_is_recorded() -> None:
+    bench = Bench(svc)
+    seen.clear()
+    bench.steps_wait = True
+    id_ = bench.call("draws", "x")
+    assert ask(bench, SignalKind.PAUSE, id_) == 202
+    bench.run_step()
+    bench.work()
+    bench.steps_wait = False
+    assert ask(bench, SignalKind.RESUME, id_) == 200
+    assert seen == ["first", "second"]
+    assert bench.replies[id_][1:3] == ["one", "two"]
 
 
 def test_purge_of_a_workflow_frees_its_key() -> None:

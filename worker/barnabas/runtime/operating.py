@@ -78,6 +78,9 @@ class Operating:
         if live.status == states_of.SCHEDULED:
             self.refuse(signal, TOO_EARLY, "it is scheduled and has not begun")
             return
+        if live.status == states_of.PAUSED:
+            # Its steps are begun by the attempt that follows, but for those that are at work.
+            live.steps = {position: step for position, step in (live.steps or {}).items() if step.at_work}
         if live.status in (states_of.PAUSED, states_of.BACKING_OFF):
             live.attempts = 0
             if engine.lanes.waits(live):

@@ -55,7 +55,9 @@ class Stepping:
             heapq.heappush(self._waiting, (before, next(self._tie), step))
 
     def run(self, step: Step) -> None:
-        """Run the action, now or (after a failure) again."""
+        """Run the action, now or (after a failure) again; one of a paused invocation waits until that is resumed."""
+        if step.live.status == states_of.PAUSED:
+            return
         self.running += 1
         step.at_work = True
         self._engine.effects.append(fx.StartStep(step))
@@ -123,8 +125,6 @@ class Stepping:
         if live.ending == states_of.CANCEL:
             return None  # which goes on as soon as no step is at work, and ends this one
         if decision.delay_ms is None:
-            assert live.steps is not None
-            del live.steps[step.position]
             engine.pause(live)
         else:
             engine.timers.arm_step(live.id, step.position, engine.now + decision.delay_ms)
