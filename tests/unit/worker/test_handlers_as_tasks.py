@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import logging
 from asyncio import tasks
 from collections.abc import Callable
@@ -639,6 +640,43 @@ def running(worker: LocalWorker, id_: bytes) -> bool:
     except StopIteration:
         return False
     return live.attempt is not None and live.attempt.running_code
+
+
+@pytest.mark.parametrize("how", ["finished", "suspended", "suspended and late"])
+async def test_a_branch_that_nobody_waits_for_ends_with_its_attempt(how: str) -> None:
+    """And asyncio has nothing to complain about; the tests fail if it does."""
+    left: list[str] = []
+    late = asyncio.Event()
+
+    async def branch(ctx: Context) -> None:
+        try:
+            if how == "suspended and late":
+                await late.wait()
+            await ctx.sleep(timedelta(days=1))
+        except BaseException as error:
+            left.append(type(error).__name__)
+            raise
+
+    async def run(ctx: Context) -> str:
+        task = asyncio.create_task(branch(ctx))
+        await asyncio.sleep(0)
+        if how == "finished":
+            return task.get_name()
+        await ctx.sleep(timedelta(days=1))
+        return "never"
+
+    cluster = cluster_of(run)
+    async with working(cluster) as worker:
+        id_ = cluster.call("Svc", "run")
+        if how == "finished":
+            await cluster.result(id_)
+        else:
+            await until(lambda: waits(worker, id_), "the wait")
+            worker.engine("Svc").tidying.suspend(worker.live(id_))
+            late.set()
+        await until(lambda: bool(left), "the end of the branch")
+    gc.collect()
+    assert left == ["SuspendedException"]
 
 
 async def test_a_step_that_was_under_way_when_the_attempt_failed_is_not_run_again() -> None:

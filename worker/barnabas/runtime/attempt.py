@@ -28,14 +28,13 @@ from barnabas.runtime.host import Host as Host
 from barnabas.runtime.host import Outcome as Outcome
 from barnabas.runtime.host import Replaced as Replaced
 from barnabas.runtime.outside import Outside
-from barnabas.runtime.tasks import Branches, NeedsTask, Rest, close, finish
+from barnabas.runtime.tasks import Branches, NeedsTask, Rest, close, finish, suspended
 from barnabas.runtime.tasks import TaskProbe as TaskProbe
 from barnabas.sdk.current import current
 from barnabas.sdk.errors import (
     NonDeterminismError,
     SdkInternalBaseException,
     SdkInternalException,
-    SuspendedException,
     TerminalError,
 )
 from barnabas.sdk.handler import Handler, encode_output, start
@@ -288,7 +287,7 @@ class Attempt:
         One that is driven by hand becomes a task when a task that it started uses its context.
         """
         if self.over:
-            raise SuspendedException
+            raise suspended()
         if self._task is not None:
             self.host.wake()
         elif not self._driving:
@@ -479,6 +478,8 @@ class Attempt:
         else:
             error = task.exception()
             outcome = self._failed(error) if error is not None else self._finished(task.result())
+        if self._task is not None:
+            self._task.drop()
         self.host.task_over(self.live, self, outcome)
 
 

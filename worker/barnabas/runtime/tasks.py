@@ -61,7 +61,7 @@ class Branches:
     def __init__(self, attempt: Attempt, task: asyncio.Task[Any]) -> None:
         self._attempt = attempt
         self._task = task
-        self._waiters: dict[asyncio.Future[None], Wait] = {}  # oldest first
+        self._waiters: dict[asyncio.Future[None], tuple[Wait, asyncio.Task[Any] | None]] = {}  # oldest first
         self._turns = 0  # of the loop, before the next entry is looked at; 0 while nobody counts
         self._last = 0  # when the handler did something, or the journal grew, ms
 
@@ -77,12 +77,12 @@ class Branches:
 
     def describe(self) -> str:
         """What it waits for, for an error's text."""
-        return " and ".join(wait.describe() for wait in self._waiters.values())
+        return " and ".join(wait.describe() for wait, _ in self._waiters.values())
 
     @contextlib.contextmanager
     def waiting(self, waiter: asyncio.Future[None], wait: Wait) -> Iterator[None]:
         """Around the wait for `wait`, which completes `waiter`."""
-        self._waiters[waiter] = wait
+        self._waiters[waiter] = (wait, asyncio.current_task())
         self.stirred()
         try:
             yield
@@ -107,9 +107,10 @@ class Branches:
         return False
 
     def drop(self) -> None:
-        """The attempt is over, without an outcome."""
-        for waiter in self._waiters:
+        """The attempt is over: what still waits, in the handler or in a branch that it left behind, ends."""
+        for waiter, (_, task) in self._waiters.items():
             if not waiter.done():
+                _end_quietly(task)
                 waiter.set_exception(SuspendedException())
         if not self._waiters:
             self._task.cancel()  # it waits for something foreign
@@ -169,6 +170,24 @@ async def finish(rest: Awaitable[Any]) -> Any:
         return await rest
     except SystemExit as error:
         raise RuntimeError(f"the handler raised {error!r}") from error
+
+
+def suspended() -> SuspendedException:
+    """What ends the code that runs now: its attempt is over."""
+    with contextlib.suppress(RuntimeError):  # driven by hand, and without a loop
+        _end_quietly(asyncio.current_task())
+    return SuspendedException()
+
+
+def _end_quietly(task: asyncio.Task[Any] | None) -> None:
+    """A suspension is about to be raised in this task. That nobody asks a branch for it is no error for the log."""
+    if isinstance(task, asyncio.Task):  # and not the probe
+        task.add_done_callback(_ended)
+
+
+def _ended(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.debug("%s ended, when its attempt was over, with %r", task.get_name(), error)
 
 
 def close(coro: Coroutine[Any, Any, Any], target: str) -> None:
