@@ -238,6 +238,30 @@ def test_one_that_backs_off_goes_on_at_once_with_the_cancellation() -> None:
     assert bench.replies == {id_: CANCELLED}
 
 
+def test_one_whose_handler_is_missing_here_ends_unless_it_has_something_to_undo() -> None:
+    """F25: its key is free again. With a journal it waits for the deployment that has its handler."""
+    service = VirtualObject("Obj")
+
+    @service.handler()
+    async def fine(ctx: ObjectContext) -> str:
+        return "fine"
+
+    @service.handler()
+    async def old(ctx: ObjectContext) -> None:
+        await ctx.sleep(timedelta(hours=1))
+
+    bench = Bench(service)
+    id_, begun, behind = bench.call("gone", key="k"), bench.call("old", key="l"), bench.call("fine", key="k")
+    cancel(bench, id_)
+    assert bench.replies == {id_: CANCELLED, behind: "fine"}
+    del service.handlers["old"]
+    bench.crash()
+    bench.pass_time(3_600_000)
+    cancel(bench, begun)
+    bench.pass_time(60_000)
+    assert bench.live(begun).status == states_of.BACKING_OFF
+
+
 def test_a_paused_one_wakes_up_and_runs_on_with_the_cancellation() -> None:
     bench = Bench(svc, other)
     id_ = bench.call("naps")

@@ -22,7 +22,7 @@ from barnabas.runtime.attempt import Attempt, Finished, Outcome, Replaced
 from barnabas.runtime.context import InvocationContext
 from barnabas.runtime.deadlocks import Deadlocks
 from barnabas.runtime.directory import Directory
-from barnabas.runtime.ending import Ending
+from barnabas.runtime.ending import CANCELLED, Ending
 from barnabas.runtime.failures import failure_text, status_given_up
 from barnabas.runtime.hosting import Hosting
 from barnabas.runtime.keeping import Keeping
@@ -237,6 +237,9 @@ class ShardEngine(Hosting):
                 self.operating.patch(live)
             return
         handler = self.handlers.get(live.handler)
+        if handler is None and live.ending == states_of.CANCEL and not live.journal:
+            self.withdraw(live, CANCELLED)  # it never began, and has nothing to undo
+            return
         if handler is None:
             self._retry(live, TerminalError(f"this worker's {live.service} has no handler {_shown(live.handler)}"))
             return
