@@ -146,6 +146,12 @@ async def test_requests_with_an_idempotency_key_are_one(client: Client, kafka: K
     assert record.topic == "shop.Cart.invocations"
 
 
+async def test_a_header_that_is_no_text_is_named(client: Client, kafka: Kafka) -> None:
+    with pytest.raises(TypeError, match="the header 'retries' is not text with a text for its value: int"):
+        await client.object_send(add, "Mary", "a", headers={"retries": 3})  # type: ignore[dict-item]
+    assert kafka.records == []
+
+
 async def test_a_workflows_run_has_the_id_of_its_key(client: Client, kafka: Kafka) -> None:
     await client.workflow_send(run, "id", "a")
     await client.workflow_send(run, "id", "a", idempotency_key="k")

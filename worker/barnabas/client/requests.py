@@ -76,6 +76,13 @@ def id_of(target: Target, idempotency_key: str | None, delayed: bool = False) ->
     return random_id(service, key, delayed=delayed)
 
 
+def _checked(headers: Mapping[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"the header {name!r} is not text with a text for its value: {type(value).__name__}")
+    return dict(headers)
+
+
 class Requests:
     """Makes the records of one client's requests."""
 
@@ -95,7 +102,7 @@ class Requests:
             handler,
             key,
             payload,
-            dict(headers or {}),
+            _checked(headers or {}),
             reply_to=reply_to,
             idempotency_key=idempotency_key,
             due=due,
