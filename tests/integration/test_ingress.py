@@ -215,9 +215,19 @@ def test_delay_and_idempotency(http: httpx.Client, key: str) -> None:
     undelayed = http.post("/Greeter/greet/send", json="Ada", headers=headers)
     id_ = accepted(first)
     assert accepted(again, "PreviouslyAccepted") == accepted(undelayed, "PreviouslyAccepted") == id_
-    assert again.json()["executionTime"] == first.json()["executionTime"]
-    assert "executionTime" not in undelayed.json()
+    assert {answer.json()["executionTime"] for answer in (again, undelayed)} == {first.json()["executionTime"]}
     failed(http.get(f"/restate/output/{id_}"), 470, "not completed")
+
+
+@pytest.mark.parametrize("path", ["/Greeter/greet/send", "/Trip/{key}/run/send"])
+def test_a_delay_that_comes_too_late_is_not_promised(http: httpx.Client, key: str, path: str) -> None:
+    """send: executionTime of the accepted one only, which has none here."""
+    path = path.format(key=key)
+    headers = {} if "run" in path else {"idempotency-key": key}
+    id_ = accepted(http.post(path, json="Ada", headers=headers))
+    again = http.post(f"{path}?delay=1h", json="Ada", headers=headers)
+    assert accepted(again, "PreviouslyAccepted") == id_
+    assert "executionTime" not in again.json()
 
 
 def test_delay_of_a_workflow(http: httpx.Client, key: str) -> None:

@@ -56,7 +56,8 @@ class Existing:
             raise Refused(404, f"service '{route.service}' not found, start a worker that serves it before calling it")
         *key, handler, idempotency_key = route.rest
         if len(key) != (service.kind != "service"):
-            raise PathError(400, f"bad path: '{service.name}' is a {service.kind}")
+            what = "takes no key" if service.kind == "service" else "has keys, and the path needs one"
+            raise PathError(400, f"bad path: '{service.name}' {what}")
         id_ = idempotent_id(service.name, handler, key[0] if key else None, idempotency_key)
         return _Target(id_, service.name, handler)
 

@@ -143,8 +143,8 @@ class Invoking:
             known = None
             await self._gateway.send(request)
         answer: dict[str, Any] = {"invocationId": str(request.id)}
-        due = wanted.due if known is None or known.due is None else known.due
-        if wanted.due is not None and due is not None:
+        due = wanted.due if known is None else known.due  # of what was accepted, whatever a repeat asks for
+        if due is not None:
             answer["executionTime"] = execution_time(due)
         answer["status"] = "Accepted" if known is None else "PreviouslyAccepted"
         return json_response(202, answer, str(request.id))
