@@ -9,12 +9,12 @@ from barnabas.contract import codec, raw
 from barnabas.contract.ids import InvocationId
 from barnabas.contract.records import DeadLetter, Invocation
 from barnabas.store import keys
-from tests.simulator import agreement, retention
+from tests.simulator import agreement, feeding, retention
 from tests.simulator.expected import Expected
 from tests.simulator.faces import Violation
 from tests.simulator.patterns import fits
-from tests.simulator.places import NAMES, PARTITIONS, SHARDS, TOPIC_ID
-from tests.simulator.programs import FLOW, KEYS, OBJECT, Root, unpack
+from tests.simulator.places import NAMES, PARTITIONS, SHARDS, SUBSCRIPTION, TOPIC_ID
+from tests.simulator.programs import FLOW, KEYS, KNOT, KNOTS, OBJECT, Root, unpack
 
 if TYPE_CHECKING:
     from tests.simulator.world import World
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Hashes of a shard in which nothing may be left.
 EMPTY_IN_THE_END = (
     keys.LIVE, keys.INPUTS, keys.OUTBOX, keys.SPILL, keys.SPILL_COUNTS, keys.SPILL_RECORDS, keys.PARKED, keys.DEFERRED,
-    keys.HEADS, keys.WAITING, keys.WAITING_INPUTS,
+    keys.HEADS, keys.UNCHECKED, keys.WAITING, keys.WAITING_INPUTS,
 )  # fmt: skip
 
 
@@ -30,11 +30,13 @@ def check(world: World) -> None:
     """Raises Violation for the first promise that was broken."""
     if world.violation is not None:
         raise world.violation
-    expected = Expected(world.cut, world.fell_back)
+    expected = Expected(world.cut, world.fell_back, world.leads_back)
     results = {root.number: expected.of(root) for root in world.roots}
+    feeding.expect(world, expected)
+    feeding.check(world)
     _replies(world, expected, results)
     agreement.check(world, expected)
-    logs = {key: _log_of(world, key) for key in (*KEYS, "f0")}
+    logs = {key: _log_of(world, key) for key in (*KEYS, *KNOTS, "f0")}
     _logs(world, expected, logs)
     _order(world, expected, logs)
     _effects(world, expected)
@@ -84,7 +86,7 @@ def _looks(world: World, root: Root, told: list[Any]) -> None:
 
 def _log_of(world: World, key: str) -> list[tuple[str, str]]:
     for shard in SHARDS:
-        if shard.service in (OBJECT, FLOW):
+        if shard.service in (OBJECT, FLOW, KNOT):
             found = world.store.read(shard, ("HGETALL", keys.state(key))).get(b"log")
             if found:
                 return [(token, word) for token, word in unpack(found)]
@@ -144,21 +146,21 @@ def _order(world: World, expected: Expected, logs: dict[str, list[tuple[str, str
 def _topic_order(world: World) -> dict[str, list[str]]:
     order: dict[str, list[str]] = defaultdict(list)
     for shard in SHARDS:
-        if shard.service != OBJECT:
+        if shard.service not in (OBJECT, KNOT):
             continue
         seen: set[str] = set()
-        for record in world.log.partitions[NAMES.invocations(OBJECT), shard.partition]:
-            key, token, partition = _addressed(record)
+        for record in world.log.partitions[NAMES.invocations(shard.service), shard.partition]:
+            key, token, partition = _addressed(shard.service, record)
             if partition(PARTITIONS) == shard.partition and token not in seen:
                 seen.add(token)
                 order[key].append(token)
     return order
 
 
-def _addressed(record: Any) -> Any:
+def _addressed(service: str, record: Any) -> Any:
     if raw.is_raw(record.headers):
         found: Invocation = raw.parse_raw(
-            OBJECT,
+            service,
             record.key,
             record.value,
             record.headers,
@@ -193,6 +195,8 @@ def _nothing_left(world: World) -> None:
         _no_journals(world, shard)
     for record in world.log.partitions[NAMES.dead_letters, 0]:
         letter: DeadLetter = codec.decode_dead_letter(record.value)
+        if letter.topic == SUBSCRIPTION.topic:
+            continue  # `feeding` has looked at them
         if letter.reason not in ("undeliverable", "stale-label"):
             raise Violation("K1", f"a dead letter: {letter.reason}: {letter.detail}")
 

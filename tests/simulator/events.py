@@ -13,6 +13,7 @@ from barnabas.runtime.tenure import Tenure
 from barnabas.store import keys
 from tests.simulator import outside
 from tests.simulator.faces import Place, Violation
+from tests.simulator.looking import LOOK
 from tests.simulator.member import Crash, Member
 from tests.simulator.places import NAMES
 from tests.simulator.programs import unpack
@@ -112,6 +113,8 @@ def serve(world: World) -> bool:
         return False
     index = world.random.randrange(len(world.wire))
     request = world.wire[index]
+    if request.what == LOOK and world.random.random() < world.profile.slow_looks:
+        return True  # while a look is under way much happens
     request.results.append(request.parts.pop(0)())
     if not request.what.startswith("check"):
         world.say(f"store: {request.what} of {request.member.name}: {_brief(request.results[-1])}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tests.simulator.patterns import AnyText, Noted, OneOf, Same
-from tests.simulator.programs import OBJECT, Root, after_a_race
+from tests.simulator.programs import KNOT, OBJECT, Root, after_a_race
 
 CUT = ["failed", 409]
 UNKNOWN = ["failed", 404]
@@ -30,10 +30,12 @@ class Expected:
     """What a set of requests must leave behind.
 
     `cut`: tokens of shared programs that somebody may cut short. `fell_back`: the store has lost its latest commits.
+    `leads_back`: calls of knots may wait for themselves, and then fail.
     """
 
     cut: set[str]
     fell_back: bool
+    leads_back: bool = False
     logged: dict[str, Logged] = field(default_factory=dict)
     thrown: dict[str, bool] = field(default_factory=dict)  # places of dice, and whether they are sure to be thrown
     effects: set[str] = field(default_factory=set)
@@ -66,6 +68,10 @@ class Expected:
         """The pattern of what is told to one who attaches to a request that many make."""
         pattern = self._shared(root.service, root.key, root.program, True)
         return OneOf(pattern, UNKNOWN) if root.token in self.cut else pattern
+
+    def fed(self, service: str, key: str, program: Any) -> None:
+        """Take note of what a record of a topic of others asks for."""
+        self._program(service, key, program, True, True)
 
     def _is_firm(self, firm: bool, delay: int | None) -> bool:
         """Whether it is cut short for sure. One that was released in the time that a scheduler's shard has lost may run
@@ -100,14 +106,20 @@ class Expected:
 
     def _to(self, target: Any, certain: bool, whole: bool) -> Any:
         service, _, key, program = target
-        return self._program(service, key if service == OBJECT else None, program, certain, whole)
+        return self._program(service, key if service in (OBJECT, KNOT) else None, program, certain, whole)
+
+    def _called(self, target: Any, sure: bool, whole: bool) -> Any:
+        """What a call comes to. One that would wait for itself never begins, or is cancelled by somebody."""
+        if not self.leads_back or (target[0] != KNOT and not self.fell_back):
+            return self._to(target, sure, whole)
+        return OneOf(self._to(target, False, whole and not self.fell_back), CUT)
 
     def _op(self, op: Any, me: str, sure: bool, whole: bool) -> Any:
         match op:
             case ["call", target]:
-                return self._to(target, sure, whole)
+                return self._called(target, sure, whole)
             case ["two" | "gather" | "each", first, second]:
-                return [self._to(first, sure, whole), self._to(second, sure, whole)]
+                return [self._called(first, sure, whole), self._called(second, sure, whole)]
             case ["send" | "later", target, *_]:
                 self._to(target, sure, True)
                 return None

@@ -7,6 +7,7 @@ commit is looked at for what only an observer of all workers can see (K8, and wh
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -69,8 +70,9 @@ class Log:
 class WatchedStore(MemoryCore):
     """The store, and what it has seen: the number and lease of every shard, and all marks that a commit ever held."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_commit: Callable[[Commit], None] | None = None) -> None:
         super().__init__()
+        self._on_commit = on_commit  # is told of every commit that was applied
         self.checked = True  # whether K8 is looked at here
         self.commits = 0
         self.takes = 0
@@ -90,6 +92,8 @@ class WatchedStore(MemoryCore):
         if isinstance(outcome, Applied) and commit.ops:
             self.commits += 1
             self._look_at(commit)
+            if self._on_commit is not None:
+                self._on_commit(commit)
         return outcome
 
     def _look_at(self, commit: Commit) -> None:

@@ -20,7 +20,9 @@ from barnabas.runtime.tenure import State, Tenure
 from barnabas.store.port import Query, Shard, StoreUnavailable
 from barnabas.worker.places import Places
 from tests.simulator.faces import Place
-from tests.simulator.places import PLACES, WORKER
+from tests.simulator.feeding import FeederReads
+from tests.simulator.looking import Looks
+from tests.simulator.places import FEEDER, PLACES, SCHEDULER, WORKER
 from tests.simulator.reading import Reads, SchedulerReads, WorkerReads
 
 if TYPE_CHECKING:
@@ -70,14 +72,18 @@ class Session:
 
 
 class Member:
-    """One process, a member of its group: the workers, or the schedulers. A restart makes another one."""
+    """One process, a member of its group: the workers, the schedulers, or those who read a topic of others.
+
+    A restart makes another one.
+    """
 
     def __init__(self, world: World, name: str, kind: str) -> None:
         self.world = world
         self.name = name
         self.kind = kind
         self.places: Places = PLACES[kind]
-        self.reads: Reads = WorkerReads(self) if kind == WORKER else SchedulerReads(self)
+        self.looks = Looks(self)
+        self.reads: Reads = _READS[kind](self)
         self.frozen = False
         self.gone = False
         self.tenures: dict[Shard, Tenure] = {}
@@ -103,6 +109,7 @@ class Member:
 
     def _turn(self) -> None:
         now = self.world.now
+        self.looks.on_tick(now)
         inbox, self.inbox = self.inbox, []
         for batch in inbox:
             self._take_in(batch, now)
@@ -299,3 +306,8 @@ class Member:
             return True
         tenure = self.tenures.get(known.shard)
         return not self.holding and tenure is not None and tenure.state is State.ACTIVE
+
+
+_READS: dict[str, Callable[[Member], Reads]] = {
+    WORKER: WorkerReads, SCHEDULER: SchedulerReads, FEEDER: FeederReads,
+}  # fmt: skip

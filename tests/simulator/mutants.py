@@ -7,28 +7,37 @@ knows nothing of it. The simulator must find what the rule is there against.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from barnabas.contract.ids import InvocationId
+from barnabas.contract.ids import InvocationId, idempotent_id
 from barnabas.contract.records import Failure, Label, Signal, SignalKind
-from barnabas.log.port import OutRecord
+from barnabas.introspection import reading
+from barnabas.introspection.graph import CALL, Wait
+from barnabas.introspection.reading import Ref
+from barnabas.introspection.waits import call_target
+from barnabas.log.port import OutRecord, Record
 from barnabas.runtime import effects as fx
 from barnabas.runtime import journal as j
 from barnabas.runtime.attempt import Attempt
+from barnabas.runtime.deadlocks import Deadlocks
 from barnabas.runtime.hosting import Hosting
 from barnabas.runtime.keeping import Keeping
-from barnabas.runtime.live import Step
+from barnabas.runtime.live import Live, Step
 from barnabas.runtime.marks import Marks, Verdict
 from barnabas.runtime.outbox import Outbox
 from barnabas.runtime.ring import Ring
 from barnabas.runtime.sender import Sender, partition_key
 from barnabas.runtime.shard import ShardEngine
 from barnabas.runtime.signals import Signals
+from barnabas.runtime.subscribing.intake import SubscriptionIntake
+from barnabas.runtime.subscribing.subscriber import Subscriber
 from barnabas.runtime.tenure import State, Tenure
-from barnabas.store.port import Applied, Commit, Refused, StoreUnavailable
+from barnabas.store import keys
+from barnabas.store.port import Applied, Commit, Op, Refused, StoreUnavailable
+from barnabas.worker.deadlocks import DeadlockCheck
 from tests.simulator.faces import WatchedStore
 from tests.simulator.member import Member
 from tests.simulator.world import DriverRules, World
@@ -278,6 +287,56 @@ def _r17() -> list[Patch]:
     return [(Tenure, "takes_in", lambda self, epoch: self.engine is not None)]
 
 
+def _feed_outbox() -> list[Patch]:
+    def without_what_it_promises(self: Subscriber) -> tuple[list[Op], list[int]]:
+        ops, promised = seal(self)
+        return [op for op in ops if op[:2] != ("HSET", keys.OUTBOX)], promised
+
+    seal = Subscriber.seal
+    return [(Subscriber, "seal", without_what_it_promises)]
+
+
+def _feed_id() -> list[Patch]:
+    def by_chance(self: SubscriptionIntake, record: Record, key: str | None, *, is_run: bool) -> InvocationId:
+        service = self._subscription.service
+        return idempotent_id(service, "work", key, f"{self._engine.outbox.last}/{self._engine._sender.lease.hex()}")
+
+    return [(SubscriptionIntake, "_id", by_chance)]
+
+
+def _look_early() -> list[Patch]:
+    def at_once(self: Deadlocks, live: Live) -> None:
+        queued(self, live)
+        self.on_committed(self._engine.next_commit)
+
+    async def never(self: DeadlockCheck, asked: Any) -> None:
+        self._is_over(asked)
+
+    queued = Deadlocks.queued
+    return [(Deadlocks, "queued", at_once), (DeadlockCheck, "_look_again", never)]
+
+
+def _look_of_heirs() -> list[Patch]:
+    return [(Deadlocks, "restored", lambda self, live: None)]
+
+
+def _look_of_spilled() -> list[Patch]:
+    return [(Deadlocks, "spilled", lambda self, live: None)]
+
+
+def _look_unanswered() -> list[Patch]:
+    return [(DeadlockCheck, "_put_off", lambda self, asked, error: self._is_over(asked))]
+
+
+def _look_at_sends() -> list[Patch]:
+    def waits_for_them(places: Any, journal: Sequence[j.Entry]) -> list[tuple[Wait, Ref]]:
+        targets = [call_target(entry) for entry in journal if entry[0] == j.SEND]
+        return open_refs(places, journal) + [(Wait(CALL, target.id), Ref(*target)) for target in targets]
+
+    open_refs = reading.open_refs
+    return [(reading, "open_refs", waits_for_them)]
+
+
 MUTANTS = [
     Mutant("R1", "one mark for both topics of a shard", ("crashes", "calm"), _r1),
     Mutant("R2", "a session goes on after a failure", ("deliveries",), _r2),
@@ -300,4 +359,11 @@ MUTANTS = [
     Mutant("R15", "an outage counts as a failure of the work", ("outages",), _r15),
     Mutant("R16", "a call that became a dead letter is not answered", ("crashes", "calm"), _r16),
     Mutant("R17", "records of an older assignment are taken", ("early", "idle"), _r17),
+    Mutant("feed", "an offset without the outbox entries of its records", ("feeds",), _feed_outbox),
+    Mutant("feed", "ids of others than the place of the record", ("refed",), _feed_id),
+    Mutant("F37", "a call is looked at once, before it is in the store", ("knots",), _look_early),
+    Mutant("F37", "a new owner does not look", ("knots",), _look_of_heirs),
+    Mutant("F37", "a call that spilled is not looked at", ("knots",), _look_of_spilled),
+    Mutant("F37", "a look without an answer is not made again", ("knots",), _look_unanswered),
+    Mutant("F37", "who sends counts as one who waits", ("knots",), _look_at_sends),
 ]

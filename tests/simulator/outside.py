@@ -103,6 +103,12 @@ def end(world: World) -> bool:
     return True
 
 
+def cancel(world: World, service: str, id_: InvocationId) -> None:
+    """Somebody cancels what nobody was meant to."""
+    world.say(f"somebody: cancels {id_}")
+    _signal(world, service, Signal(SignalKind.CANCEL, id_))
+
+
 def _end(world: World, root: Root) -> None:
     root.fulfilled += 1
     world.say(f"client: {root.fate}s {root.name}")

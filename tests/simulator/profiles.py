@@ -20,6 +20,8 @@ TALK = PROGRAMS | {
 }  # fmt: skip
 ENDS = {"cancel": 6, "recall": 4, "attach": 3, "awake": 3, "signal": 2, "call": 1, "send": 2}
 LATER = TALK | {"later": 8, "attach": 8, "cancel": 10, "notice": 5}
+FED = {"call": 3, "send": 3, "step": 3, "sleep": 2, "mark": 1, "show": 1, "flaky": 1, "fail": 1}
+KNOTTED = {"call": 8, "two": 3, "send": 2, "step": 2, "sleep": 2, "flaky": 1, "fail": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,10 @@ class Profile:
     events: int = 220  # with faults; then everything is let run to its end
     members: int = 2
     schedulers: int = 0  # none where nothing is delayed
+    feeders: int = 0  # none where no topic of others is read
     attaches: float = 0.2  # chance that a client does so when it could
     mix: Mix = field(default_factory=lambda: Mix(PROGRAMS))
+    slow_looks: float = 0.0  # chance that a part of a look for deadlocks does not come about when it could
     limits: dict[str, int] = field(default_factory=dict)  # besides those drawn by lot
     max_active: int = 3  # attempts and steps at work before a member holds back
     kept_leases: int = 64
@@ -94,6 +98,16 @@ PROFILES = {
         Profile(
             "brief", {"leap": 8, "crash": 1, "cut_line": 1, "rebalance": 1}, rate=0.2, events=300,
             mix=Mix({"idem": 5, "call": 2, "step": 1}, shared=0.7, brief=True), attaches=0.0,
+        ),
+        Profile("feeds", CRASHES | LINES | {"repeat": 1}, feeders=2, mix=Mix(FED, roots=(0, 3), fed=(3, 7))),
+        Profile("refed", {"fall_back": 3} | CRASHES | LINES, feeders=2, mix=Mix(FED, roots=(0, 3), fed=(3, 7))),
+        Profile(
+            "knots", CRASHES | LINES | {"cut_line": 6, "repeat": 1},
+            mix=Mix(KNOTTED, keys=3, depth=3, knots=True), slow_looks=0.7,
+        ),
+        Profile(
+            "retied", {"fall_back": 3} | CRASHES | LINES,
+            mix=Mix(KNOTTED, keys=3, depth=3, knots=True),
         ),
         Profile("idle", {"fall_back": 3}, rate=0.02, events=260),
     )

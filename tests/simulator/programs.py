@@ -1,7 +1,7 @@
 """Random programs: what clients of a simulated world ask for. Plain data; `workload.py` and `talking.py` run them.
 
 A program is `[token, ops]`, an op `[name, ...]`, a target `[service, handler, key, program]`. Whoever waits for
-something holds only lower keys than what it waits for: no circles.
+something holds only lower keys than what it waits for: no circles, unless the `Mix` is made of knots.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ unpack = msgpack.unpackb
 
 OBJECT, SERVICE, FLOW = "Obj", "Svc", "Flow"
 KEYS = ("k0", "k1", "k2", "k3")
+#: An object whose calls fail where they would wait for themselves, and its keys.
+KNOT = "Knot"
+KNOTS = ("n0", "n1", "n2", "n3")
 
 #: In the place of an id that is known when the program is sent on.
 ID = "@"
@@ -24,6 +27,10 @@ ID = "@"
 NAP_MS = 3_600_000
 _DELAYS = (0, 30, 400, 5_000, 600_000)
 _ABOUT_DUE = (0, 390, 400, 410)
+
+#: The share of records that are about no object, and of worlds of knots in which calls lead back.
+_UNADDRESSED = 0.1
+_LEADS_BACK = 0.7
 
 #: Ops that read or write a key.
 _KEYED = ("mark", "show")
@@ -46,6 +53,8 @@ class Mix:
     delayed: float = 0.0  # share of delayed requests
     fates: float = 0.0  # share of requests that the outside may cancel or kill
     brief: bool = False  # what is shared is kept for a short time only
+    fed: tuple[int, int] = (0, 0)  # records of a topic of others
+    knots: bool = False  # keys are those of `KNOT`; in most of these worlds calls may lead back to a key on their way
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,41 @@ class Root:
         return str(self.program[0])
 
 
+@dataclass(slots=True)
+class Fed:
+    """One record of a topic of others, in order of number."""
+
+    number: int
+    partition: int
+    key: str | None  # None: nobody can tell which object it is about
+    program: Any
+    offset: int | None = None  # where it is, once it was written
+
+    @property
+    def token(self) -> str:
+        return str(self.program[0])
+
+
+def fed_of(seed: int, mix: Mix, partitions: int) -> list[Fed]:
+    """The records that others write in a world."""
+    count = Random(f"{seed}/fed").randint(*mix.fed)
+    return [_fed(number, Random(f"{seed}/fed/{number}"), mix, partitions) for number in range(count)]
+
+
+def _fed(number: int, random: Random, mix: Mix, partitions: int) -> Fed:
+    partition = random.randrange(partitions)
+    if random.random() < _UNADDRESSED:
+        return Fed(number, partition, None, [f"w{number}", []])
+    level = random.randrange(mix.keys)
+    program = _Maker(random, mix, []).program(f"w{number}", level, 1, True)
+    return Fed(number, partition, KEYS[level], program)
+
+
+def leads_back(seed: int, mix: Mix) -> bool:
+    """Whether calls in this world may wait for themselves."""
+    return mix.knots and Random(f"{seed}/knots").random() < _LEADS_BACK
+
+
 def shared_of(seed: int, mix: Mix) -> list[Shared]:
     """What the requests of a world have in common."""
     if not mix.shared and not {"idem", "submit"} & set(mix.ops):
@@ -118,7 +162,16 @@ def roots_of(seed: int, mix: Mix) -> list[Root]:
     """The requests of a world. Each comes from a generator of its own: leaving one out changes no other."""
     count = Random(f"{seed}/count").randint(*mix.roots)
     shared = shared_of(seed, mix)
+    if mix.knots:
+        back = leads_back(seed, mix)
+        return [_knotted(number, Random(f"{seed}/{number}"), mix, back) for number in range(count)]
     return [_root(number, Random(f"{seed}/{number}"), mix, shared) for number in range(count)]
+
+
+def _knotted(number: int, random: Random, mix: Mix, back: bool) -> Root:
+    level = random.randrange(mix.keys)
+    program = _Knotter(random, mix, [], back).program(f"r{number}", level, 0, True)
+    return Root(number, KNOT, "work", KNOTS[level], program)
 
 
 def _root(number: int, random: Random, mix: Mix, shared: list[Shared]) -> Root:
@@ -258,6 +311,21 @@ class _Maker:
             return [SERVICE, "serve", None, self.program(token, level, depth + 1)]
         chosen = random.randrange(level + 1, mix.keys)
         return [OBJECT, "work", KEYS[chosen], self.program(token, chosen, depth + 1, True)]
+
+
+@dataclass(slots=True)
+class _Knotter(_Maker):
+    """Makes programs that call the keys of knots; `back`: also those that somebody who waits for them may hold."""
+
+    back: bool
+
+    def _target(self, token: str, level: int, depth: int) -> list[Any]:
+        random, mix = self.random, self.mix
+        lowest = 0 if self.back else level + 1
+        if lowest >= mix.keys or random.random() < 0.15:
+            return [SERVICE, "serve", None, self.program(token, level, depth + 1)]
+        chosen = random.randrange(lowest, mix.keys)
+        return [KNOT, "work", KNOTS[chosen], self.program(token, max(chosen, level), depth + 1, True)]
 
 
 #: Ops that have to do with nobody else.

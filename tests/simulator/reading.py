@@ -142,8 +142,8 @@ class WorkerReads:
                 self._end(engine, lambda end: engine.keeping.on_end(asked_at, end))
             case fx.Expire(before):
                 self._expire(engine, before)
-            case fx.CheckDeadlock():
-                pass  # calls go to higher keys alone: there is nothing to find
+            case fx.CheckDeadlock(live):
+                self._member.looks.ask(engine, live)
 
     def _question(self, engine: ShardEngine, effect: Any, queries: list[Query], tell: Tell) -> None:
         def told(answers: list[Any]) -> None:

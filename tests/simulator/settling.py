@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from barnabas.contract.ids import InvocationId
 from barnabas.runtime.scheduling.scheduler import Scheduler
 from barnabas.runtime.shard import ShardEngine
+from barnabas.runtime.subscribing.subscriber import Subscriber
 from barnabas.runtime.tenure import CHECK_MS, State, Tenure
-from tests.simulator import events, outside
+from tests.simulator import events, feeding, looking, outside
 from tests.simulator.faces import Violation
 from tests.simulator.programs import NAP_MS
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Rounds without an end after which something hangs. A world that settles takes a few dozen.
 ROUNDS = 500
+#: Rounds after which somebody looks for deadlocks, in a world whose store has fallen back.
+A_PERSON_LOOKS = 50
 #: Longer than anything in a world has to wait, ms.
 LONGEST_MS = 2 * NAP_MS
 
@@ -51,11 +55,13 @@ def _mend(world: World) -> None:
 
 
 def _until_quiet(world: World) -> None:
-    for _ in range(ROUNDS):
+    for rounds in range(1, ROUNDS):
         _work_off(world)
         if is_quiet(world):
             world.late.clear()
             return
+        if world.fell_back and rounds % A_PERSON_LOOKS == 0:
+            _cancel_deadlocks(world)
         _pass_time(world)
     raise Violation("P6", f"nothing comes to rest: {describe(world)}")
 
@@ -68,6 +74,7 @@ def _work_off(world: World) -> None:
             events.take_turn(world, member)
         for event in (
             outside.resolve,
+            feeding.feed,
             events.learn,
             events.hear,
             events.hear_signals,
@@ -103,8 +110,21 @@ def _pass_time(world: World) -> None:
     world.now = max(world.now + 1, due)
 
 
+def _cancel_deadlocks(world: World) -> None:
+    """What somebody does whom `barnabas invocations deadlocks` shows some.
+
+    Of calls that the store has lost it may read the records again before their callers have made them again. The look
+    for such a call then comes too early, and nobody looks again.
+    """
+    for node in looking.holders_now(world):
+        world.counts["cancelled by hand"] += 1
+        outside.cancel(world, node.service, InvocationId(node.id))
+
+
 def _dues(member: Member) -> Iterator[int]:
-    """When its shards have something to do, beside looking at their leases."""
+    """When it has something to do, beside looking at its leases."""
+    if (look := member.looks.next_due) is not None:
+        yield look
     for tenure in member.tenures.values():
         due = tenure.next_due()
         if (due is not None and (tenure.state is not State.ACTIVE or due < tenure._spoke_at + CHECK_MS)) or (
@@ -121,6 +141,8 @@ def is_quiet(world: World) -> bool:
     """Whether every shard has an owner that has nothing left to do."""
     if world.wire or world.answers or world.news or any(one.told or one.signals or one.inbox for one in world.members):
         return False
+    if any(one.looks.next_due is not None for one in world.members):
+        return False
     for shard, member in world.assigned.items():
         tenure = member.tenures.get(shard)
         if tenure is None or not _is_done(tenure):
@@ -134,6 +156,8 @@ def _is_done(tenure: Tenure) -> bool:
         return False
     if isinstance(engine, Scheduler):
         return not len(engine.window) and engine.window.horizon is None
+    if isinstance(engine, Subscriber):
+        return True
     assert isinstance(engine, ShardEngine)
     return not (engine.live or engine.lanes.spilled or len(engine.parked) or len(engine.sender.deferred))
 

@@ -17,7 +17,7 @@ from tests.simulator.world import World
 def found_by(mutant: Mutant) -> tuple[Tally, Failure | None]:
     with mutant.active():
         tally = many(FIRST_SEED, runs=BUDGET, profiles=list(mutant.profiles))
-        return tally, tally.failure and shrunk(tally.failure, tries=40)
+        return tally, tally.failure and shrunk(tally.failure, tries=12)
 
 
 def test_every_rule_is_missed_when_it_is_switched_off(capsys: pytest.CaptureFixture[str]) -> None:

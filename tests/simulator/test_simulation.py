@@ -15,7 +15,7 @@ from tests.simulator.run import FIRST_SEED, Case, Failure, Tally, many, once, sh
 from tests.simulator.world import World
 
 #: Runs of each profile in which no fault may break a promise.
-EACH = 40
+EACH = 28
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from barnabas import (
 )
 from barnabas.sdk.serde import BytesSerde
 from tests.simulator.faces import MAX_RECORD_BYTES, Violation
-from tests.simulator.programs import FLOW, OBJECT, SERVICE, pack, unpack
+from tests.simulator.programs import FLOW, KNOT, OBJECT, SERVICE, pack, unpack
 
 if TYPE_CHECKING:
     from tests.simulator.world import World
@@ -37,6 +37,7 @@ BRIEF_MS = 1_500
 obj = VirtualObject(OBJECT)
 svc = Service(SERVICE)
 flow = Workflow(FLOW)
+knot = VirtualObject(KNOT, on_deadlock="fail")
 
 Op = Callable[..., Coroutine[Any, Any, Any]]
 #: All ops by name; `talking.py` adds its own.
@@ -70,6 +71,11 @@ async def look(ctx: ObjectSharedContext, payload: bytes) -> bytes:
 @svc.handler()
 async def serve(ctx: Context, payload: bytes) -> bytes:
     return await _run(ctx, payload)
+
+
+@knot.handler(name="work")
+async def work_in_knots(ctx: ObjectContext, payload: bytes) -> bytes:
+    return await _logged(ctx, payload)
 
 
 @flow.main()
@@ -135,6 +141,7 @@ async def answered(future: Any, token: str) -> Any:
     try:
         result = unpack(await future)
     except TerminalError as error:
+        scene.world.call_failed(token, error.message)
         return ["failed", error.status_code]
     if result[0] != token:
         scene.world.report(Violation("R9", f"the call of {token} was answered with the result of {result[0]}"))

@@ -7,12 +7,14 @@ ones out.
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from barnabas.contract.ids import InvocationId
 from barnabas.runtime import marks
 from barnabas.runtime.directory import Directory
 from barnabas.runtime.intake import Intake
@@ -21,26 +23,41 @@ from barnabas.runtime.scheduling.intake import DelayIntake
 from barnabas.runtime.scheduling.scheduler import FAMILY, Scheduler
 from barnabas.runtime.scheduling.storing import QUESTIONS
 from barnabas.runtime.shard import ShardEngine
+from barnabas.runtime.subscribing import subscriber
+from barnabas.runtime.subscribing.formats import RawFormat
+from barnabas.runtime.subscribing.intake import SubscriptionIntake
+from barnabas.runtime.subscribing.source import Source
+from barnabas.runtime.subscribing.subscriber import Subscriber
 from barnabas.runtime.tenure import Tenure
-from barnabas.store.port import Shard
-from tests.simulator import checks, events, faults, programs, settling, talking
+from barnabas.store import keys
+from barnabas.store.port import Commit, Shard
+from tests.simulator import checks, events, faults, feeding, looking, programs, settling, talking
 from tests.simulator.faces import Log, Place, Violation, WatchedStore
 from tests.simulator.member import Member, Request, Session
 from tests.simulator.places import (
     DELAY_SHARDS,
+    FEED_SHARDS,
+    FEEDER,
     HANDLERS,
     NAMES,
     PARTITIONS,
     SCHEDULER,
     SERVICE_SHARDS,
     SERVICES,
+    SUBSCRIPTION,
     TOPIC_ID,
     WORKER,
 )
 from tests.simulator.profiles import Profile
+from tests.simulator.programs import FLOW, KNOT, OBJECT, SERVICE
 from tests.simulator.workload import scene
 
 assert talking.REJECTED, "programs find all of their ops"
+
+#: How the message of a call begins that fails because it would wait for itself; it names invocations by their ids.
+SELF_WAIT = "this call would wait for itself"
+_IDS = re.compile(r"inv_\w+")
+_SOURCE = Source(SUBSCRIPTION, TOPIC_ID, PARTITIONS, RawFormat(), {})
 
 
 class DriverRules:
@@ -90,21 +107,26 @@ class World:
         self.now = 1_000_000
         self.names = NAMES
         self.log = Log(self.random)
-        self.store = WatchedStore()
+        self.store = WatchedStore(self._committed if profile.mix.knots else None)
         for topic, partitions in (
             *((name(service), PARTITIONS) for service in SERVICES for name in (NAMES.invocations, NAMES.signals)),
             (NAMES.delays, PARTITIONS),
             (NAMES.replies, 1),
             (NAMES.dead_letters, 1),
+            (SUBSCRIPTION.topic, PARTITIONS),
         ):
             self.log.create(topic, partitions)
         self.directory = Directory(NAMES, SERVICES, 1, 1, PARTITIONS)
         self.rules = DriverRules(profile.max_active)
         self.limits = self._draw_limits()
         self.window = self.random.choice((1, 2, 5_000))  # waiting invocations in a scheduler's memory
+        # entries of the outbox at which a subscription waits
+        self.room = self.random.choice((1, 2, 2_000)) if profile.feeders else 0
 
         self.roots = [root for root in programs.roots_of(seed, profile.mix) if root.number not in without_roots]
         self.to_produce = deque(self.roots)
+        self.fed = programs.fed_of(seed, profile.mix, PARTITIONS)
+        self.to_feed = deque(self.fed)
         self.wire: list[Request] = []
         self.answers: list[Request] = []
         self.late: list[Request] = []
@@ -121,6 +143,8 @@ class World:
 
         self.shared = programs.shared_of(seed, profile.mix)
         self.cut = programs.may_be_cut(self.roots)
+        self.leads_back = programs.leads_back(seed, profile.mix)
+        self.caught: set[bytes] = set()  # who ever waited for itself
         self.may_repeat = {"s1"} if profile.mix.brief or "s1" in self.cut else set()
         self.earliest: dict[str, int] = {}  # tokens of programs that have a due time
         self.napped: set[str] = set()  # tokens of programs that were not cut short in time
@@ -171,6 +195,19 @@ class World:
         if self.now < self.earliest.get(token, 0):
             self.report(Violation("P5", f"{token} starts {self.earliest[token] - self.now} ms before it is due"))
 
+    def call_failed(self, token: str, why: str) -> None:
+        """A handler was told so. No call fails for waiting for itself that did not."""
+        if not why.startswith(SELF_WAIT):
+            return
+        self.counts["deadlocks"] += 1
+        strangers = [text for text in _IDS.findall(why) if InvocationId.parse(text) not in self.caught]
+        if strangers or not self.leads_back:
+            self.report(Violation("F37", f"the call of {token} failed, and waited for nobody like that: {why}"))
+
+    def _committed(self, commit: Commit) -> None:
+        if any(op[1] in (keys.HEADS, keys.LIVE) or op[0] == "RPUSH" for op in commit.ops):
+            self.caught |= looking.caught_now(self)
+
     def reveal(self, me: str, id_: str) -> bytes:
         if id_ not in self.shown:
             self.shown[id_] = me
@@ -192,6 +229,12 @@ class World:
             scheduler = Scheduler(shard, self.directory, PARTITIONS, self.window)
             return scheduler, DelayIntake(scheduler)
 
+        def make_subscriber() -> tuple[Subscriber, SubscriptionIntake]:
+            engine = Subscriber(shard, self.directory, _SOURCE)
+            return engine, SubscriptionIntake(engine)
+
+        if shard.service == _SOURCE.family:
+            return Tenure(shard, make_subscriber, self.random, self.now, subscriber.QUESTIONS)
         if shard.service == FAMILY:
             return Tenure(shard, make_scheduler, self.random, self.now, QUESTIONS)
         return Tenure(shard, make_engine, self.random, self.now)
@@ -268,14 +311,18 @@ class World:
         return self
 
     def _run(self) -> None:
+        services = (KNOT, SERVICE) if self.profile.mix.knots else (OBJECT, SERVICE, FLOW)
+        served = [shard for shard in SERVICE_SHARDS if shard.service in services]
         for group_kind, count, shards in (
-            (WORKER, self.profile.members, SERVICE_SHARDS), (SCHEDULER, self.profile.schedulers, DELAY_SHARDS)
+            (WORKER, self.profile.members, served), (SCHEDULER, self.profile.schedulers, DELAY_SHARDS),
+            (FEEDER, self.profile.feeders, FEED_SHARDS),
         ):  # fmt: skip
             group = [self.start_member(group_kind) for _ in range(count)]
             for shard in shards if group else ():
                 self.assign(shard, self.random.choice(group))
         self.photographs.append(self.store.photograph())
-        kinds, weights = zip(*events.EVENTS.items(), strict=True)
+        happening = events.EVENTS | ({feeding.feed: 4} if self.profile.feeders else {})
+        kinds, weights = zip(*happening.items(), strict=True)
         drawn = iter(self.random.choices(kinds, weights, k=self.events * 4))
         while self.happened < self.events:
             kind = next(drawn, None)
