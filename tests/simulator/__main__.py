@@ -6,6 +6,7 @@ Ends with 1 and a shrunk trace if one is. `--only` with the other options repeat
 from __future__ import annotations
 
 import argparse
+import logging
 import secrets
 import sys
 
@@ -14,6 +15,7 @@ from tests.simulator.run import Case, Failure, many, once, shrunk
 
 
 def main() -> int:
+    logging.getLogger("barnabas.worker").setLevel(logging.ERROR)  # lines break here all the time
     parser = argparse.ArgumentParser(prog="python -m tests.simulator", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=None, help="first seed; drawn and printed if it is not given")
