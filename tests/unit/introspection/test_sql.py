@@ -16,6 +16,7 @@ import pytest
 from barnabas.contract.codec import encode_invocation
 from barnabas.contract.ids import InvocationId, random_id
 from barnabas.contract.records import Failure, Invocation, ReplyTo
+from barnabas.introspection import sql
 from barnabas.introspection.sql import NoDuckdb, QueryRefused, QueryTooSlow, plain, plain_rows, run_query
 from barnabas.introspection.tables import TABLES
 from barnabas.runtime import journal as j
@@ -238,6 +239,80 @@ async def test_only_what_a_query_mentions_is_read(filled: Filled) -> None:
     assert {shard.service for shard, _ in looks.questions} == {"Account", "Teller"}
 
 
+@pytest.mark.parametrize(
+    ("query", "read"),
+    [
+        ("SELECT count(*) FROM sys_invocation", set()),
+        ("SELECT 1 WHERE EXISTS (FROM sys_invocation WHERE retry_count > 3)", set()),
+        ("SELECT id FROM sys_invocation ORDER BY created_at DESC LIMIT 1", set()),
+        ("SELECT id FROM sys_invocation WHERE status = 'running'", {keys.HEADS}),
+        ("SELECT status, count(*) FROM sys_invocation GROUP BY 1", {keys.HEADS}),
+        ("SELECT id FROM sys_invocation WHERE idempotency_key = 'x' OR retry_count > 3", {keys.INPUTS}),
+        ("SELECT id FROM sys_invocation WHERE idempotency_key IS NULL", {keys.INPUTS}),
+        ("SELECT max(target) FROM sys_invocation", {keys.WAITING_INPUTS}),
+        ("SELECT id FROM sys_invocation WHERE target LIKE 'A%'", {keys.WAITING_INPUTS}),
+        ("SELECT id FROM sys_invocation WHERE target_service_key IN ('a', 'b')", {keys.WAITING_INPUTS}),
+        ("SELECT COLUMNS('.*_key') FROM sys_invocation", {keys.INPUTS, keys.WAITING_INPUTS}),
+        ("SELECT i FROM sys_invocation i", {keys.HEADS, keys.INPUTS, keys.WAITING_INPUTS}),
+        ("FROM sys_invocation", {keys.HEADS, keys.INPUTS, keys.WAITING_INPUTS}),
+        ("SUMMARIZE sys_invocation", {keys.HEADS, keys.INPUTS, keys.WAITING_INPUTS}),
+        ("EXPLAIN ANALYZE SELECT id FROM sys_invocation", {keys.HEADS, keys.INPUTS, keys.WAITING_INPUTS}),
+        ("SELECT a.id FROM sys_invocation a JOIN sys_invocation b USING (id) WHERE b.status = 'x'", {keys.HEADS}),
+        ("WITH x AS MATERIALIZED (SELECT id, status FROM sys_invocation) SELECT a.id FROM x a, x b", set()),
+        ("SELECT * FROM query('SELECT id FROM sys_' || 'invocation')", set()),
+    ],
+)
+async def test_only_the_columns_that_a_query_reads_are_made(filled: Filled, query: str, read: set[bytes]) -> None:
+    filled.root("Account", "a")
+    looks = Asked(filled)
+    await run_query(looks, filled.services, query)
+    optional = {keys.HEADS, keys.INPUTS, keys.WAITING_INPUTS}
+    asked = {question[1] for _, question in looks.questions}
+    assert asked & optional == read
+    assert {keys.LIVE, keys.RING, keys.KEPT, keys.WAITING} <= asked
+
+
+async def test_every_column_has_the_same_values_when_it_is_asked_for_alone(filled: Filled) -> None:
+    a = filled.root("Account", "a")
+    filled.journal(a, [j.RUN, "pay", NOW], [j.RESULT, 1, None, b"1", NOW + 20])
+    filled.call(filled.call(a, "Teller"), "Account", "a")
+    retried(filled), finished(filled, Failure(418, "no tea")), kept(filled)
+    filled.delay("Account", "d", NOW + 9)
+    filled.commit(Shard("Account", 1), ("HSET", keys.state("k/1"), "n", b"1"))
+    for table in TABLES.values():
+        whole = await rows(filled, f'SELECT * FROM "{table.name}"')
+        for column in table.columns:
+            alone = await rows(filled, f'SELECT "{column}" FROM "{table.name}"')
+            assert [row[column] for row in alone] == [row[column] for row in whole], (table.name, column)
+        assert await rows(filled, f'SELECT count(*) AS n FROM "{table.name}"') == [{"n": len(whole)}]
+
+
+async def test_many_rows_go_in_some_at_a_time(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql, "_ROWS_IN", 3)
+    for n in range(20):
+        filled.root("Account", str(n))
+    found = await rows(filled, "SELECT target_service_key AS key FROM sys_invocation ORDER BY created_at")
+    assert [row["key"] for row in found] == [str(n) for n in range(20)]
+
+
+async def test_what_does_not_fit_into_memory_is_refused(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sql._CONFIG, "memory_limit", "4MB")
+    filled.commit(Shard("Account", 1), *(("HSET", keys.state(str(n)), "n", bytes(1_000_000)) for n in range(8)))
+    with pytest.raises(QueryRefused, match="state does not fit into 4MB"):
+        await rows(filled, "SELECT * FROM state")
+    assert await rows(filled, "SELECT count(*) AS n FROM state") == [{"n": 8}]
+
+
+@pytest.mark.parametrize("value", ["repeat('x', 1000000)", "[repeat('x', 1000000)]", "{'a': repeat('x', 1000000)}"])
+async def test_a_large_answer_is_refused_before_it_is_whole(filled: Filled, value: str) -> None:
+    with pytest.raises(QueryRefused, match="more than 64 MiB"):
+        await rows(filled, f"SELECT {value} FROM range(3000)")
+
+
+async def test_columns_of_one_name_are_all_there(filled: Filled) -> None:
+    assert await rows(filled, "SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS a") == [{"a": 1, "a_1": 2, "a_1_1": 3, "a_2": 4}]
+
+
 async def test_tables_of_a_join_come_from_the_same_look(filled: Filled) -> None:
     filled.root("Account", "a")
     looks = Asked(filled)
@@ -256,6 +331,9 @@ async def test_tables_of_a_join_come_from_the_same_look(filled: Filled) -> None:
         "SELECT * FROM nothing_of_this_name",
         "DELETE FROM state",
         "INSERT INTO state VALUES (1)",
+        "WITH x AS (INSERT INTO sys_service (name) VALUES ('x') RETURNING *) SELECT * FROM x",
+        "EXPLAIN ANALYZE INSERT INTO sys_service (name) VALUES ('x')",
+        "PIVOT sys_invocation ON status USING count(*)",
         "DROP TABLE state",
         "CREATE TABLE x (y INT)",
         "ATTACH '/tmp/barnabas-x.db'",

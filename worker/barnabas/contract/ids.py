@@ -24,6 +24,8 @@ _PREFIX: Final = "inv_"
 _AWAKEABLE: Final = "sign_1"
 _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TEXT_DIGITS: Final = 33  # the least n with 62**n >= 2**192
+_CHUNK_DIGITS: Final = 11
+_CHUNK: Final = 62**_CHUNK_DIGITS
 _VALUES: Final = {digit: value for value, digit in enumerate(_DIGITS)}
 _DELAY_BIT: Final = 0x80000000
 
@@ -74,9 +76,11 @@ class InvocationId(bytes):
     def __str__(self) -> str:
         number = int.from_bytes(self, "big")
         digits = []
-        for _ in range(_TEXT_DIGITS):
-            number, value = divmod(number, 62)
-            digits.append(_DIGITS[value])
+        for _ in range(_TEXT_DIGITS // _CHUNK_DIGITS):  # chunks fit into a machine word, where a division costs least
+            number, chunk = divmod(number, _CHUNK)
+            for _ in range(_CHUNK_DIGITS):
+                chunk, value = divmod(chunk, 62)
+                digits.append(_DIGITS[value])
         return _PREFIX + "".join(reversed(digits))
 
     def __repr__(self) -> str:

@@ -62,8 +62,8 @@ class Copy:
         return self._lives
 
     def holder(self, key: str | None) -> bytes | None:
-        """Whom others of this key wait for."""
-        found: bytes | None = self.parts["heads"].get((key or "").encode())
+        """Whom others of this key wait for, if that was asked for."""
+        found: bytes | None = self.parts.get("heads", {}).get((key or "").encode())
         return found
 
     def finished(self) -> Iterator[tuple[RingEntry, str | None, int | None]]:

@@ -68,7 +68,7 @@ class _Place(NamedTuple):
     partition: int
     queue: str  # suffix of the scheduler's queue
     age: int
-    name: str  # its id, or what the scheduler's queue has it by
+    name: str  # its id in hex, or what the scheduler's queue has it by
 
 
 _START: Final = _Place(False, "", -1, "", -1, "")
@@ -107,7 +107,7 @@ async def _in_shards(
             fitting = [one for one in _listed(shard, of_shard, wanted) if _fits(one, wanted)]
             fitting += [one for one in await _spilled(store, shard, of_shard, wanted) if _fits(one, wanted)]
             begin = _Place(False, shard.service, shard.partition, "", -1, "")
-            placed = [(begin._replace(age=_age(one), name=str(one.id)), one) for one in fitting]
+            placed = [(begin._replace(age=_age(one), name=one.id.hex()), one) for one in fitting]
             found += sorted((one for one in placed if one[0] > start), key=lambda one: one[0])
             if len(found) >= enough:
                 return found

@@ -1,20 +1,20 @@
 """The SQL tables: their columns, which parts of a shard they are made of, and their rows. Pure; `sql` fills them.
 
 Names are Restate's where it has the same thing, so that people's queries carry over; what it does not have is added.
-Times are TIMESTAMP WITH TIME ZONE. `modified_at` is the last time that the store knows of an invocation.
+What takes its time, the text of ids, is left for those columns that a query reads. Times are TIMESTAMP WITH TIME ZONE.
+`modified_at` is the last time that the store knows of an invocation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from barnabas.contract.codec import decode_delayed
-from barnabas.contract.errors import PoisonRecord
 from barnabas.contract.ids import InvocationId
-from barnabas.contract.records import Caller, Failure, Invocation, ReplyTo
+from barnabas.contract.records import Caller, Failure, ReplyTo
 from barnabas.introspection.copying import Copy
+from barnabas.introspection.delayed import invocation_in
 from barnabas.introspection.journals import Line, lines_of, output_line, target_text
 from barnabas.introspection.statuses import COMPLETED, PENDING, status_of
 from barnabas.runtime import journal as j
@@ -34,12 +34,17 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table. `rows` is asked once for each shard."""
+    """One table. `rows` is asked once for each shard. Ids are in rows as they are, and text in the table."""
 
     name: str
     columns: dict[str, str]  # name -> SQL type
     parts: tuple[str, ...]
     rows: Callable[[Copy], Iterator[Row]]
+    only_for: dict[str, frozenset[str]] = field(default_factory=dict)  # part -> the columns that alone need it
+
+    def parts_for(self, columns: Collection[str]) -> list[str]:
+        """What has to be read of a shard for these columns."""
+        return [part for part in self.parts if part not in self.only_for or self.only_for[part].intersection(columns)]
 
 
 # -- invocations
@@ -83,10 +88,10 @@ def _invocations(copy: Copy) -> Iterator[Row]:
 
 
 def _delayed(copy: Copy) -> Iterator[Row]:
-    records = copy.parts["records"]
+    records = copy.parts.get("records", {})
     for id_, header in copy.parts["waiting"].items():
         waiting = unpack_waiting(id_, header)
-        wanted = _invocation_in(records.get(id_))
+        wanted = invocation_in(records.get(id_))
         caller, client = _who_waits(waiting.waiters)
         yield _invocation(
             copy, id_, wanted.handler if wanted else None, wanted.key if wanted else None,
@@ -95,14 +100,6 @@ def _delayed(copy: Copy) -> Iterator[Row]:
             scheduled_start_at=waiting.due,
             caller=caller, client=client,
         )  # fmt: skip
-
-
-def _invocation_in(record: bytes | None) -> Invocation | None:
-    try:
-        found = decode_delayed(record)
-    except PoisonRecord:  # which is shown without what stands in it
-        return None
-    return found if isinstance(found, Invocation) else None
 
 
 def _who_waits(waiters: list[Caller | ReplyTo]) -> tuple[Caller | None, ReplyTo | None]:
@@ -125,7 +122,7 @@ def _invocation(
 ) -> Row:
     name = service or copy.shard.service
     values = known | {
-        "id": str(InvocationId(id_)),
+        "id": InvocationId(id_),
         "target": target_text(name, key, handler or "?"),
         "target_service_name": name,
         "target_service_key": key,
@@ -133,7 +130,7 @@ def _invocation(
         "target_service_ty": _TYPES.get(copy.service.kind) if copy.service is not None else None,
         "status": status,
         "invoked_by": "service" if caller is not None else "ingress" if client is not None else None,
-        "invoked_by_id": None if caller is None else str(InvocationId(caller.id)),
+        "invoked_by_id": None if caller is None else InvocationId(caller.id),
         "invoked_by_service_name": None if caller is None else caller.service,
         "completion_failure": None if failure is None else f"[{failure.code}] {failure.message}",
         "partition": copy.shard.partition,
@@ -171,6 +168,11 @@ INVOCATIONS: Final = Table(
     },
     ("live", "inputs", "heads", "spilled", "ring", "kept", "waiting", "records"),
     _invocations,
+    {
+        "inputs": frozenset({"idempotency_key"}),
+        "heads": frozenset({"status"}),
+        "records": frozenset({"target", "target_service_key", "target_handler_name"}),
+    },
 )
 
 
@@ -191,12 +193,12 @@ def _journals(copy: Copy) -> Iterator[Row]:
 
 def _journal_row(id_: bytes, line: Line) -> Row:
     return (
-        str(InvocationId(id_)),
+        InvocationId(id_),
         line.index,
         line.entry_type,
         line.name,
         line.completed,
-        None if line.invocation is None else str(line.invocation),
+        line.invocation,
         line.target,
         line.wakeup_at,
         line.position,
@@ -226,7 +228,7 @@ JOURNALS: Final = Table(
         "duration_ms": _NUMBER,
         "description": _TEXT,
     },
-    ("live", "journals", "ring", "kept"),
+    ("journals", "ring", "kept"),
     _journals,
 )
 
@@ -244,7 +246,7 @@ def _inbox(copy: Copy) -> Iterator[Row]:
     places: dict[str, int] = {}
     for key, id_, accepted_at in waiting:
         places[key] = places.get(key, -1) + 1
-        yield copy.shard.service, key, str(InvocationId(id_)), places[key], accepted_at
+        yield copy.shard.service, key, InvocationId(id_), places[key], accepted_at
 
 
 INBOX: Final = Table(
@@ -259,7 +261,7 @@ def _held(copy: Copy) -> Iterator[Row]:
     holders = {live.key or "": live.id for live in copy.lives() if live.exclusive and _holds(copy, live)}
     holders |= {key.decode(): id_ for key, id_ in copy.parts["heads"].items()}
     for key, id_ in holders.items():
-        yield copy.shard.service, key, str(InvocationId(id_))
+        yield copy.shard.service, key, InvocationId(id_)
 
 
 def _holds(copy: Copy, live: Live) -> bool:
@@ -278,10 +280,10 @@ def _idempotency(copy: Copy) -> Iterator[Row]:
     service = copy.shard.service
     for live in copy.lives():
         if live.idempotency_key is not None:
-            yield service, live.key, live.handler, live.idempotency_key, str(InvocationId(live.id)), None
+            yield service, live.key, live.handler, live.idempotency_key, InvocationId(live.id), None
     for entry, idempotency_key, expires_at in copy.finished():
         if idempotency_key is not None:
-            yield service, entry.key, entry.handler, idempotency_key, str(InvocationId(entry.id)), expires_at
+            yield service, entry.key, entry.handler, idempotency_key, InvocationId(entry.id), expires_at
 
 
 IDEMPOTENCY: Final = Table(
