@@ -359,7 +359,19 @@ def test_a_patch_of_another_version_changes_nothing() -> None:
     assert bench.stored("HGETALL", keys.state("k")) == {}
 
 
-@pytest.mark.parametrize("payload", [b"", b"[]", b'{"state": 1}', b'{"state": {"a": "not base64!"}}', b"\xff"])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"[]",
+        b'{"state": 1}',
+        b'{"state": {"a": "not base64!"}}',
+        b'{"state": {"\\udcff": "YQ=="}}',  # half a surrogate pair, which no store can have as a name
+        b"[" * 100_000,
+        b"\xff",
+    ],
+    ids=["nothing", "a list", "no state", "no base64", "no text", "deep", "no JSON"],
+)
 def test_a_patch_that_is_none_is_refused(payload: bytes) -> None:
     bench = Bench(obj)
     id_ = random_id("Obj", "k")

@@ -184,7 +184,9 @@ class Operating:
             wanted = json.loads(live.payload)
             values = {str(name): base64.b64decode(value, validate=True) for name, value in wanted["state"].items()}
             version = wanted.get("version")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            for name in values:
+                name.encode()  # the state has it as bytes
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             engine.finish(live, None, Failure(400, f"this is no patch of state: {type(error).__name__} {error}"))
             return
         if version is not None and version != state_version(engine.state_of(live.key)):
