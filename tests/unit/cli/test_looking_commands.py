@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typer.testing import CliRunner, Result
 from barnabas.cli.main import app
 from barnabas.cli.state import taken
 from barnabas.contract.codec import encode_dead_letter, encode_invocation
-from barnabas.contract.ids import random_id
+from barnabas.contract.ids import InvocationId, random_id
 from barnabas.contract.records import DeadLetter, Failure, Invocation, Label
 from barnabas.log.memory import MemoryAdmin, MemoryLog, MemoryReader
 from barnabas.log.port import OutRecord
@@ -117,11 +118,81 @@ def test_a_patch_that_waits_is_no_failure(door: FakeDoor, mary: dict[str, bytes]
 
 
 @pytest.mark.parametrize(
-    "flags", [("--set", "x"), ("--set", "x=y"), ("--set", "x=1", "--file", "f"), ("--file", "/no")]
+    ("flags", "said"),
+    [
+        (("--set", "x"), "write NAME=JSON"),
+        (("--set", "x=y"), "is no JSON"),
+        (("--set", "x=NaN"), "not JSON compliant"),
+        (("--set", 'x={"$base64": "!"}'), "is no base64"),
+        (("--set", "x=" + "[" * 100_000), "is no JSON"),
+        (("--set", "\udcff=1"), r"'\udcff' is no text"),
+        (("--set", r'x="\udcff"'), "is no text"),
+        (("--set", "x=1", "--file", "f"), "without --set"),
+        (("--file", "/no"), "/no cannot be read"),
+        (("--file", "/bin/true"), "is no text"),
+    ],
 )
-def test_what_cannot_be_set(door: FakeDoor, mary: dict[str, bytes], flags: tuple[str, ...]) -> None:
-    assert run("state", "edit", "Account", "Mary", *flags, *SERVERS).exit_code != 0
+def test_what_cannot_be_set(door: FakeDoor, mary: dict[str, bytes], flags: tuple[str, ...], said: str) -> None:
+    result = run("state", "edit", "Account", "Mary", *flags, *SERVERS)
+    assert (result.exit_code, said in result.stderr) == (2, True), result.output
     assert door.called == []
+
+
+@pytest.mark.parametrize("value", [b"NaN", b"[-Infinity]", b"1e999", b"[" * 100_000, b"\xff"])
+def test_what_is_no_json_is_shown_in_base64(filled: Filled, value: bytes) -> None:
+    filled.commit(filled.shard("Account", random_id("Account", "Mary")), ("HSET", keys.state("Mary"), "x", value))
+
+    def no_constant(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    shown = json.loads(run("state", "get", "Account", "Mary", "--json", *REDIS).stdout, parse_constant=no_constant)
+    assert shown["state"] == {"x": {"$base64": base64.b64encode(value).decode()}}
+    assert run("state", "get", "Account", "Mary", *REDIS).exit_code == 0
+
+
+def test_an_object_that_looks_like_bytes_but_is_none_is_an_object(door: FakeDoor, mary: dict[str, bytes]) -> None:
+    assert run("state", "edit", "Account", "Mary", "--set", 'x={"$base64": 1}', *SERVERS).exit_code == 0
+    assert patched(door)[0]["x"] == b'{"$base64":1}'
+
+
+# -- what comes from outside
+
+
+ACTING = "a\x1b[2Jb\u202ec\x9bd[bold]e\nf"
+
+
+def test_a_key_does_not_act_on_the_terminal(filled: Filled) -> None:
+    a = filled.root("Account", ACTING)
+    filled.call(filled.call(a, "Teller"), "Account", ACTING)
+    filled.commit(filled.shard("Account", a), ("HSET", keys.state(ACTING), ACTING, json.dumps(ACTING)))
+    for words in (
+        ("invocations", "list"),
+        ("invocations", "describe", str(InvocationId(a))),
+        ("invocations", "deadlocks"),
+        ("state", "get", "Account", ACTING),
+        ("sql", "SELECT * FROM state"),
+        ("sql", "SELECT target FROM sys_invocation"),
+        ("invocations", "list", "--service", ACTING),
+    ):
+        result = run(*words, *REDIS)
+        assert result.exit_code in (0, 1, 2), result.output
+        for acting in "\x1b\u202e\x9b":
+            assert acting not in result.output, (words, result.output)
+        assert r"a\x1b[2Jb\u202ec\x9bd[bold]e" in result.output or "\\u001b" in result.output, (words, result.output)
+
+
+def test_an_argument_that_is_no_text_is_refused_in_words(filled: Filled) -> None:
+    result = run("invocations", "list", "--key", "\udcff", *REDIS)
+    assert (result.exit_code, result.stderr) == (2, "barnabas: '\\udcff' is no text in UTF-8\n")
+
+
+def test_in_a_pipe_a_row_is_a_line(filled: Filled) -> None:
+    a = filled.root("Account", "k" * 50)
+    shown = CliRunner().invoke(app, ["invocations", "list", *REDIS], env={"COLUMNS": "60"}).stdout
+    assert re.search(rf"{InvocationId(a)} .* Account/k{{50}}/transfer .* running", shown), shown
+    query = "SELECT id, target_service_key, target, status FROM sys_invocation"
+    shown = CliRunner().invoke(app, ["sql", query, *REDIS], env={"COLUMNS": "60"}).stdout
+    assert re.search(rf"{InvocationId(a)} .* running", shown), shown
 
 
 def test_untouched_values_keep_their_bytes() -> None:

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
 from barnabas.cli.loading import AppNotFound, load_app
+from barnabas.cli.printing import plain_text
 from barnabas.log.settings import KafkaOptions, KafkaSettings
 from barnabas.sdk.app import App
 from barnabas.worker.settings import Settings
@@ -71,7 +72,7 @@ def app_named(target: str) -> App:
 
 def refuse(message: str, code: int = CANNOT_START) -> NoReturn:
     """End the command with a sentence on stderr."""
-    typer.echo(f"barnabas: {message}", err=True)
+    typer.echo(plain_text(f"barnabas: {message}"), err=True)
     raise typer.Exit(code)
 
 
@@ -150,5 +151,7 @@ def explained(*outages: type[Exception]) -> Iterator[None]:
     """Turn these errors into a sentence and code 2."""
     try:
         yield
+    except UnicodeEncodeError as error:  # of an argument whose bytes are no text
+        refuse(f"{error.object!a} is no text in UTF-8")
     except outages as error:
         refuse(str(error))

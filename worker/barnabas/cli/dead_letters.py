@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from barnabas.cli import configuring
 from barnabas.cli.asking import NOT_DONE, NOT_FOUND, JsonOption, RedisOption, ask_gateway, print_json
 from barnabas.cli.configuring import KafkaOption, NamespaceOption
 from barnabas.cli.invocation_views import ago, iso
+from barnabas.cli.printing import console, fields, one_line, plain_text, shown, table
 from barnabas.ingress.admin.requeue import NotRequeued, requeue
 from barnabas.ingress.admin.views import dead_letter, whole_dead_letter
 from barnabas.ingress.gateway import Gateway
@@ -44,17 +42,16 @@ def list_(
     if as_json:
         print_json({"dead_letters": [_plain(one) for one in page.letters], "before": page.before})
         return
-    table = Table()
-    for column in ("", "written", "reason", "from", "what was wrong"):
-        table.add_column(column, overflow="fold")
+    rows = table("", "written", "reason", "from", "what was wrong")
     for one in page.letters:
-        table.add_row(
-            one.name, ago(one.written_at, now), one.letter.reason, escape(_place(one)), escape(one.letter.detail)
+        letter = one.letter
+        rows.add_row(
+            one.name, ago(one.written_at, now), one_line(letter.reason), one_line(_place(one)), one_line(letter.detail)
         )
-    console = Console(highlight=False)
-    console.print(table)
+    out = console()
+    out.print(rows)
     if page.before is not None:
-        console.print(f"there are older ones: --before '{page.before}'", soft_wrap=True)
+        out.print(f"there are older ones: --before '{page.before}'", soft_wrap=True)
 
 
 @app.command()
@@ -74,9 +71,7 @@ def show(
     if as_json:
         print_json({"name": found.name} | whole_dead_letter(found).model_dump())
         return
-    table = Table(show_header=False, box=None)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    rows = fields()
     letter = found.letter
     for title, text in (
         ("dead letter", found.name),
@@ -88,8 +83,8 @@ def show(
         *((f"header {header}", _readable(value)) for header, value in letter.headers),
         ("value", _readable(letter.value)),
     ):
-        table.add_row(escape(title), escape(text))
-    Console(highlight=False).print(table)
+        rows.add_row(one_line(title), shown(text))
+    console().print(rows)
 
 
 @app.command("requeue")
@@ -121,7 +116,7 @@ def requeue_(
         print_json({"outcomes": outcomes})
     else:
         for one in outcomes:
-            typer.echo(f"{one['name']}  {one['message']}", err=not one["requeued"])
+            typer.echo(plain_text(f"{one['name']}  {one['message']}"), err=not one["requeued"])
     if not all(one["requeued"] for one in outcomes):
         raise typer.Exit(NOT_DONE)
 
@@ -151,5 +146,4 @@ def _readable(value: bytes | None) -> str:
     if value is None:
         return "none"
     text = value[:_SHOWN_BYTES].decode(errors="replace")
-    text = "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
     return text if len(value) <= _SHOWN_BYTES else f"{text} ... {len(value)} bytes in all, --json has them"

@@ -8,10 +8,9 @@ from itertools import pairwise
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from rich.tree import Tree
 
+from barnabas.cli.printing import console, fields, one_line, shown, table
 from barnabas.contract.ids import InvocationId
 from barnabas.ingress.admin.operations import Batch
 from barnabas.introspection.deadlocks import target_of
@@ -24,7 +23,8 @@ from barnabas.runtime.live import SCHEDULED
 
 _REASONS = {KEY: "its key, held by", CALL: "the result of its call", ATTACH: "the result it attached to"}
 _TIMES = ("accepted_at", "completed_at", "expires_at", "due", "retry_at")
-_WIDE = 1_000
+#: Columns from which on ids are not folded, so that they can be copied.
+_ROOM_FOR_IDS = 80
 _SINCE = 8  # width of the column with times
 _STYLES = {"running": "green", "suspended": "cyan", "backing-off": "yellow", "paused": "red"}
 
@@ -57,9 +57,9 @@ def plain_node(node: Node, next_one: Node | None) -> dict[str, Any]:
 
 def print_deadlocks(found: list[Deadlock], now: int) -> None:
     """A tree for each."""
-    console = wide_console()
+    out = console()
     if not found:
-        console.print("no deadlocks: no invocation waits for itself")
+        out.print("no deadlocks: no invocation waits for itself")
         return
     for number, deadlock in enumerate(found, 1):
         tree = Tree(f"[bold red]deadlock {number}[/] of {len(deadlock.cycle)}, {ago(_since(deadlock), now)}")
@@ -71,8 +71,8 @@ def print_deadlocks(found: list[Deadlock], now: int) -> None:
             caught = tree.add("also waiting in a circle with these:")
             for node in deadlock.others:
                 caught.add(_titled(node))
-        console.print(tree)
-    console.print("To end one, cancel any invocation in it: barnabas invocations cancel ID")
+        out.print(tree)
+    out.print("To end one, cancel any invocation in it: barnabas invocations cancel ID")
 
 
 def _waiting(deadlock: Deadlock) -> list[tuple[Node, Node]]:
@@ -85,7 +85,9 @@ def _since(deadlock: Deadlock) -> int | None:
 
 
 def _titled(node: Node) -> str:
-    return f"[bold]{escape(target_of(node.service, node.key, node.handler))}[/]  {InvocationId(node.id)}  {node.status}"
+    return (
+        f"[bold]{one_line(target_of(node.service, node.key, node.handler))}[/]  {InvocationId(node.id)}  {node.status}"
+    )
 
 
 # -- invocations
@@ -114,22 +116,21 @@ def _plain_relative(one: Relative) -> dict[str, Any]:
 
 def print_list(page: Page, now: int) -> None:
     """A line for each."""
-    table = Table()
-    for column in ("id", "target", "status", "accepted", "failed attempts"):
-        table.add_column(column, overflow="fold")
+    out = console()
+    rows = table("id", "target", "status", "accepted", "failed attempts")
+    rows.columns[0].no_wrap = out.width >= _ROOM_FOR_IDS
     for one in page.pictures:
-        table.add_row(
+        rows.add_row(
             str(one.id),
-            escape(target_of(one.service, one.key, one.handler)),
+            one_line(target_of(one.service, one.key, one.handler)),
             _status(one),
             _age(one, now),
             str(one.failed_attempts or ""),
         )
-    console = Console()
-    console.print(table)
+    out.print(rows)
     if page.after is not None:
-        console.print(f"there are more than these {len(page.pictures)}: narrow it down, raise --limit, or go on with")
-        console.print(f"--after {page.after}", soft_wrap=True)
+        out.print(f"there are more than these {len(page.pictures)}: narrow it down, raise --limit, or go on with")
+        out.print(f"--after {page.after}", soft_wrap=True)
 
 
 def _age(picture: Picture, now: int) -> str:
@@ -140,19 +141,17 @@ def _age(picture: Picture, now: int) -> str:
 
 def print_picture(picture: Picture, now: int) -> None:
     """Everything about one."""
-    table = Table(show_header=False, box=None)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    rows = fields()
     for name, text in _rows(picture, now):
-        table.add_row(name, escape(text))
-    console = Console(highlight=False)
-    console.print(table)
+        rows.add_row(name, shown(text))
+    out = console()
+    out.print(rows)
     if picture.callers or picture.callees:
-        wide_console().print(_family(picture))
+        out.print(_family(picture))
     if picture.journal is not None:
-        console.print("[bold]journal[/]")
+        out.print("[bold]journal[/]")
         for line in picture.journal:
-            console.print(_drawn(line, picture, now), soft_wrap=True)
+            out.print(_drawn(line, picture, now), soft_wrap=True)
 
 
 def _rows(picture: Picture, now: int) -> list[tuple[str, str]]:
@@ -186,7 +185,7 @@ def _family(picture: Picture) -> Tree:
     for caller in picture.callers:
         tree = tree.add(_named(caller))
     itself = tree.add(
-        f"[bold reverse]{escape(target_of(picture.service, picture.key, picture.handler))}[/]  {_status(picture)}"
+        f"[bold reverse]{one_line(target_of(picture.service, picture.key, picture.handler))}[/]  {_status(picture)}"
     )
     for callee in picture.callees:
         _add_callee(itself, callee)
@@ -202,12 +201,12 @@ def _add_callee(tree: Tree, callee: Relative) -> None:
 def _named(one: Relative) -> str:
     status = one.status or "over, or not accepted yet"
     style = _STYLES.get(status)
-    return f"{escape(one.target)}  {one.id}  {f'[{style}]{status}[/]' if style else status}"
+    return f"{one_line(one.target)}  {one.id}  {f'[{style}]{status}[/]' if style else status}"
 
 
 def _drawn(line: Line, picture: Picture, now: int) -> str:
     """A line of the timeline: when it was since acceptance, commands by number, what came in indented below."""
-    text = escape(line.text)
+    text = one_line(line.text)
     if line.entry_type == "Command: Input":
         return f"{'':>{_SINCE}}  [dim]accepted[/] {_when(picture.accepted_at, now) or ''}"
     if line.entry_type == "Command: Output":
@@ -248,21 +247,15 @@ def plain_batch(batch: Batch) -> dict[str, Any]:
 
 def print_batch(batch: Batch) -> None:
     """A line for each; the id first, so that scripts can cut it out."""
-    console = Console(soft_wrap=True, highlight=False)
+    out = Console(soft_wrap=True, highlight=False)
     for one in batch.outcomes:
         style = "green" if one.done else "red"
         said = one.new_invocation_id or one.message
-        console.print(f"{one.id}  [{style}]{one.status}[/]  {escape(said)}")
+        out.print(f"{one.id}  [{style}]{one.status}[/]  {one_line(said)}")
     if not batch.outcomes:
-        console.print("no invocation fits")
+        out.print("no invocation fits")
     if batch.more:
-        console.print(f"there are more than these {len(batch.outcomes)}: run it again, or raise --limit")
-
-
-def wide_console() -> Console:
-    """For trees: they are folded at a terminal's width, and whole in a file or a pipe. Soft wrapping would cut them."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=max(console.width, _WIDE))
+        out.print(f"there are more than these {len(batch.outcomes)}: run it again, or raise --limit")
 
 
 # -- times

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from barnabas.cli import configuring
 from barnabas.cli.asking import NOT_FOUND, JsonOption, RedisOption, ask_store, print_json
 from barnabas.cli.configuring import NamespaceOption
+from barnabas.cli.printing import console, one_line, shown, table
 from barnabas.store.port import Service, Store
 
 
@@ -68,36 +66,34 @@ def _plain(service: Service) -> dict[str, Any]:
 
 
 def _print_all(found: list[Service]) -> None:
-    table = Table()
-    for column in ("service", "kind", "public", "partitions", "group", "handlers"):
-        table.add_column(column, overflow="fold")
+    rows = table("service", "kind", "public", "partitions", "group", "handlers")
     for one in found:
         handlers = ", ".join(sorted(one.handlers))
-        table.add_row(one.name, one.kind, _yes(one.public), str(one.partitions), one.group, escape(handlers))
-    Console().print(table)
+        rows.add_row(one.name, one.kind, _yes(one.public), str(one.partitions), one.group, one_line(handlers))
+    console().print(rows)
 
 
 def _print_one(service: Service) -> None:
-    console = Console(highlight=False)
+    out = console()
     title = f"{service.kind} [bold]{service.name}[/], {service.partitions} partitions, group {service.group}"
-    console.print(f"{title}, {'public' if service.public else '[yellow]private[/]'}", soft_wrap=True)
+    out.print(f"{title}, {'public' if service.public else '[yellow]private[/]'}", soft_wrap=True)
     if service.about.get("description"):
-        console.print(escape(service.about["description"]))
-    table = Table()
-    for column in ("handler", "kind", "public", "input", "output", ""):
-        table.add_column(column, overflow="fold")
+        out.print(shown(service.about["description"]))
+    rows = table("handler", "kind", "public", "input", "output", "")
     abouts = service.about.get("handlers", {})
     for name, kind in sorted(service.handlers.items()):
         about = abouts.get(name, {})
-        table.add_row(
+        rows.add_row(
             name,
             kind,
             _yes(service.public and about.get("public", True)),
-            escape(_type(about.get("input_schema"), about.get("accept")) if about.get("takes_input", True) else "none"),
-            escape(_type(about.get("output_schema"), about.get("content_type"))),
-            escape(about.get("description") or ""),
+            one_line(
+                _type(about.get("input_schema"), about.get("accept")) if about.get("takes_input", True) else "none"
+            ),
+            one_line(_type(about.get("output_schema"), about.get("content_type"))),
+            shown(about.get("description") or ""),
         )
-    console.print(table)
+    out.print(rows)
 
 
 def _type(schema: Any, content_type: str | None) -> str:

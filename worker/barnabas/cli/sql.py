@@ -6,12 +6,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from barnabas.cli import configuring
 from barnabas.cli.asking import JsonOption, RedisOption, ask_looks, print_json
 from barnabas.cli.configuring import NamespaceOption
+from barnabas.cli.printing import console, fields, one_line, shown, table
 from barnabas.introspection.sql import Answer, NoDuckdb, QueryRefused, QueryTooSlow, plain, plain_rows, run_query
 from barnabas.introspection.tables import TABLES
 from barnabas.store.looking import Looks
@@ -52,41 +51,35 @@ def sql(
 
 
 def _print_rows(answer: Answer) -> None:
-    console = Console()
-    if len(answer.columns) * _NARROWEST > console.width:
-        _print_one_by_one(console, answer)
+    out = console()
+    if len(answer.columns) * _NARROWEST > Console().width:  # of the terminal, also where there is none: for people
+        _print_one_by_one(out, answer)
         return
-    table = Table()
-    for column in answer.columns:
-        table.add_column(escape(column), overflow="fold")
+    rows = table(*map(one_line, answer.columns))
     for row in answer.rows:
-        table.add_row(*(_cell(value) for value in row))
-    console.print(table)
+        rows.add_row(*(_cell(value) for value in row))
+    out.print(rows)
 
 
-def _print_one_by_one(console: Console, answer: Answer) -> None:
+def _print_one_by_one(out: Console, answer: Answer) -> None:
     """A line for each value, where a line for each row would be too long to be read."""
     for number, row in enumerate(answer.rows, 1):
-        console.print(f"[bold]row {number}[/]")
-        table = Table(show_header=False, box=None)
-        table.add_column(style="dim")
-        table.add_column(overflow="fold")
+        out.print(f"[bold]row {number}[/]")
+        rows = fields("dim")
         for column, value in zip(answer.columns, row, strict=True):
-            table.add_row(escape(column), _cell(value))
-        console.print(table)
+            rows.add_row(one_line(column), _cell(value))
+        out.print(rows)
 
 
 def _cell(value: Any) -> str:
-    return "[dim]null[/]" if value is None else escape(str(plain(value)))
+    return "[dim]null[/]" if value is None else shown(str(plain(value)))
 
 
 def _print_tables(as_json: bool) -> None:
     if as_json:
         print_json({name: table.columns for name, table in TABLES.items()})
         return
-    shown = Table()
-    for column in ("table", "columns"):
-        shown.add_column(column, overflow="fold")
+    rows = table("table", "columns")
     for name, one in TABLES.items():
-        shown.add_row(name, escape(", ".join(one.columns)))
-    Console().print(shown)
+        rows.add_row(name, ", ".join(one.columns))
+    console().print(rows)

@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from barnabas.cli import configuring
 from barnabas.cli.asking import NOT_DONE, JsonOption, RedisOption, ask_gateway, ask_store, print_json
 from barnabas.cli.configuring import KafkaOption, NamespaceOption
+from barnabas.cli.printing import console, one_line, plain_text, shown, table
 from barnabas.ingress.admin.state import PATCH_SECONDS, Patched, State, read_state, replace_state
 from barnabas.ingress.gateway import Gateway
 from barnabas.store.port import Service, Store
@@ -55,16 +53,14 @@ def get(
 
     state = ask_store(redis, namespace, ask)
     if as_json:
-        print_json({"service": service, "key": key, "version": state.version, "state": shown(state.values)})
+        print_json({"service": service, "key": key, "version": state.version, "state": readable(state.values)})
         return
-    table = Table()
-    for column in ("name", "value", "bytes"):
-        table.add_column(column, overflow="fold")
+    rows = table("name", "value", "bytes")
     for name, value in sorted(state.values.items()):
-        table.add_row(escape(name), escape(json.dumps(_shown(value), ensure_ascii=False)), str(len(value)))
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(f"version {state.version}")
+        rows.add_row(one_line(name), shown(json.dumps(_readable(value), ensure_ascii=False)), str(len(value)))
+    out = console()
+    out.print(rows)
+    out.print(f"version {state.version}")
 
 
 @app.command()
@@ -124,9 +120,9 @@ def clear(
     _report(ask_gateway(kafka, redis, namespace, ask), as_json)
 
 
-def shown(values: dict[str, bytes]) -> dict[str, Any]:
+def readable(values: dict[str, bytes]) -> dict[str, Any]:
     """Values as people read and edit them."""
-    return {name: _shown(value) for name, value in sorted(values.items())}
+    return {name: _readable(value) for name, value in sorted(values.items())}
 
 
 def taken(edited: dict[str, Any], before: dict[str, bytes]) -> dict[str, bytes]:
@@ -134,34 +130,47 @@ def taken(edited: dict[str, Any], before: dict[str, bytes]) -> dict[str, bytes]:
     found = {}
     for name, value in edited.items():
         old = before.get(name)
-        found[name] = old if old is not None and _shown(old) == value else _bytes(value)
+        found[name] = old if old is not None and _readable(old) == value else _bytes(value)
     return found
 
 
-def _shown(value: bytes) -> Any:
+def _readable(value: bytes) -> Any:
     try:
-        return json.loads(value)
-    except ValueError:
+        found = json.loads(value)
+        json.dumps(found, allow_nan=False)  # Python reads NaN and Infinity, which are no JSON
+    except (ValueError, RecursionError):
         return {BINARY: base64.b64encode(value).decode()}
+    return found
 
 
 def _bytes(value: Any) -> bytes:
-    if isinstance(value, dict) and value.keys() == {BINARY}:
-        return base64.b64decode(value[BINARY], validate=True)
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    if isinstance(value, dict) and value.keys() == {BINARY} and isinstance(value[BINARY], str):
+        try:
+            return base64.b64decode(value[BINARY], validate=True)
+        except ValueError as error:
+            raise ValueError(f"what stands at {BINARY} is no base64: {error}") from None
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _wanted(before: dict[str, bytes], put: Any, remove: Any, file: str | None) -> dict[str, bytes]:
     if file is not None:
         if put or remove:
             raise ValueError("--file gives all values: it goes without --set and --remove")
-        text = typer.get_text_stream("stdin").read() if file == "-" else Path(file).read_text()
-        return taken(_parsed(text), before)
+        return taken(_parsed(_read(file)), before)
     if put or remove:
         wanted = {name: value for name, value in before.items() if name not in remove}
         return wanted | {name: _bytes(value) for name, value in map(_pair, put)}
-    text = _edited(json.dumps(shown(before), indent=2, ensure_ascii=False) + "\n")
+    text = _edited(json.dumps(readable(before), indent=2, ensure_ascii=False) + "\n")
     return before if not text.strip() else taken(_parsed(text), before)
+
+
+def _read(file: str) -> str:
+    try:
+        return typer.get_text_stream("stdin").read() if file == "-" else Path(file).read_text()
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} is no text") from None
 
 
 def _edited(text: str) -> str:
@@ -185,14 +194,14 @@ def _pair(text: str) -> tuple[str, Any]:
         raise ValueError(f"'{text}' sets nothing: write NAME=JSON")
     try:
         return name, json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"'{value}' is no JSON ({error}); text is written NAME='\"text\"'") from None
 
 
 def _parsed(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"this is no JSON: {error}") from None
     if not isinstance(found, dict):
         raise ValueError("the state is a JSON object: {name: value, ...}")
@@ -220,6 +229,6 @@ def _report(done: Patched | None, as_json: bool) -> None:
             }
         )
     else:
-        typer.echo(done.message, err=done.status != 202)
+        typer.echo(plain_text(done.message), err=done.status != 202)
     if done.status != 202:
         raise typer.Exit(NOT_DONE)

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from barnabas.cli import configuring
 from barnabas.cli.configuring import AppArgument, KafkaOption, NamespaceOption, RedisOption
+from barnabas.cli.printing import console, table
 from barnabas.log.kafka_admin import KafkaAdmin
 from barnabas.log.port import LogUnavailableError
 from barnabas.log.settings import KafkaSettings
@@ -153,18 +152,16 @@ def _with_servers(settings: Settings, work: Callable[[RedisStore, KafkaAdmin], A
 
 
 def _print(seen: list[tuple[Subscription, list[Lag]]]) -> None:
-    table = Table()
-    for column in ("subscription", "topic", "handler", "partition", "next", "end", "behind", "outbox"):
-        table.add_column(column, overflow="fold")
+    rows = table("subscription", "topic", "handler", "partition", "next", "end", "behind", "outbox")
     for one, lags in seen:
         target = f"{one.service}/{one.handler}"
         if not lags:
-            table.add_row(one.name, one.topic, target, "[red]no such topic[/]", "", "", "", "")
+            rows.add_row(one.name, one.topic, target, "[red]no such topic[/]", "", "", "", "")
         for lag in lags:
             next_ = "" if lag.next is None else str(lag.next)
             numbers = (str(lag.partition), next_, str(lag.end), str(lag.behind), str(lag.outbox))
-            table.add_row(one.name, one.topic, target, *numbers)
-    Console().print(table)
+            rows.add_row(one.name, one.topic, target, *numbers)
+    console().print(rows)
 
 
 def _as_json(one: Subscription, lags: list[Lag]) -> dict[str, object]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from barnabas.cli import configuring
 from barnabas.cli.asking import JsonOption, RedisOption, ask_gateway, print_json
 from barnabas.cli.configuring import AppArgument, KafkaOption, NamespaceOption
+from barnabas.cli.printing import console, one_line, table
 from barnabas.cli.topic_setup import Comparison, WrongPartitions, apply, compare
 from barnabas.contract.topics import ConfigDiffers, Create, PartitionsDiffer, Step
 from barnabas.ingress.admin.views import shard
@@ -38,10 +36,11 @@ def plan_(
     partitions: PartitionsOption = None,
     kafka: KafkaOption = None,
     namespace: NamespaceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Say what `apply` would do. Ends with 1 if it would refuse."""
     _, found = _compared(target, kafka, namespace, partitions)
-    _print_steps(found)
+    _print_steps(found, as_json)
     if any(isinstance(step, PartitionsDiffer) for step in found.steps):
         raise typer.Exit(configuring.FAILED)
 
@@ -52,10 +51,11 @@ def apply_(
     partitions: PartitionsOption = None,
     kafka: KafkaOption = None,
     namespace: NamespaceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Create what is missing and set what differs. Refuses, with 1, where partition counts differ."""
     admin, found = _compared(target, kafka, namespace, partitions)
-    _print_steps(found)
+    _print_steps(found, as_json)
     try:
         with configuring.explained(LogUnavailableError, ValueError):
             asyncio.run(apply(admin, found))
@@ -64,17 +64,22 @@ def apply_(
 
 
 @app.command("list")
-def list_(target: AppArgument, kafka: KafkaOption = None, namespace: NamespaceOption = None) -> None:
+def list_(
+    target: AppArgument, kafka: KafkaOption = None, namespace: NamespaceOption = None, as_json: JsonOption = False
+) -> None:
     """Show the app's topics as they are."""
     _, found = _compared(target, kafka, namespace, None)
-    table = _table("topic", "partitions", "retention", "max. record")
+    if as_json:
+        print_json({"topics": [_plain_topic(found, topic) for topic in found.topics]})
+        return
+    rows = table("topic", "partitions", "retention", "max. record")
     for topic in found.topics:
         if topic not in found.existing:
-            table.add_row(topic, "[red]missing[/]", "", "")
+            rows.add_row(topic, "[red]missing[/]", "", "")
             continue
         count, config = found.existing[topic]
-        table.add_row(topic, str(count), _days(config["retention.ms"]), f"{int(config['max.message.bytes']) >> 10} KiB")
-    Console().print(table)
+        rows.add_row(topic, str(count), _days(config["retention.ms"]), f"{int(config['max.message.bytes']) >> 10} KiB")
+    console().print(rows)
 
 
 @app.command()
@@ -103,13 +108,13 @@ def shards(
 
 
 def _print_shards(found: list[ShardState]) -> None:
-    table = _table("shard", "owner", "commits", "invocations", "outbox", "lag", "")
+    rows = table("shard", "owner", "commits", "invocations", "outbox", "lag", "")
     for one in found:
         lags = ", ".join(f"{each.topic.rpartition('.')[2]} {each.lag}" for each in one.readings)
-        owner = escape(one.owner) if one.owner is not None else "[yellow]nobody yet[/]"
+        owner = one_line(one.owner) if one.owner is not None else "[yellow]nobody yet[/]"
         numbers = (str(one.commits), str(one.invocations), str(one.outbox))
-        table.add_row(f"{one.service}/{one.partition}", owner, *numbers, lags, f"[red]{escape(one.broken or '')}[/]")
-    Console(highlight=False).print(table)
+        rows.add_row(f"{one.service}/{one.partition}", owner, *numbers, lags, f"[red]{one_line(one.broken or '')}[/]")
+    console().print(rows)
 
 
 def _compared(
@@ -123,15 +128,35 @@ def _compared(
     raise AssertionError("explained() ends the command")
 
 
-def _print_steps(found: Comparison) -> None:
+def _plain_topic(found: Comparison, topic: str) -> dict[str, Any]:
+    count, config = found.existing.get(topic, (None, None))
+    return {"name": topic, "exists": topic in found.existing, "partitions": count, "config": config}
+
+
+def _plain_step(step: Step) -> dict[str, Any]:
+    match step:
+        case Create():
+            return {"topic": step.topic, "action": "create", "partitions": step.partitions, "config": step.config}
+        case ConfigDiffers():
+            changes = {name: {"found": found, "declared": wanted} for name, (found, wanted) in step.differences.items()}
+            return {"topic": step.topic, "action": "change", "config": changes}
+        case PartitionsDiffer():
+            counts = {"found": step.found, "declared": step.declared}
+            return {"topic": step.topic, "action": "refuse", "partitions": counts}
+
+
+def _print_steps(found: Comparison, as_json: bool) -> None:
+    if as_json:
+        print_json({"steps": [_plain_step(step) for step in found.steps]})
+        return
     steps = {step.topic: step for step in found.steps if not isinstance(step, ConfigDiffers)}
     changes = {step.topic: step for step in found.steps if isinstance(step, ConfigDiffers)}
-    table = _table("", "topic", "partitions", "settings")
+    rows = table("", "topic", "partitions", "settings")
     for topic in found.topics:
         step: Step | None = steps.get(topic) or changes.get(topic)
         count = str(found.existing[topic][0]) if topic in found.existing else ""
-        table.add_row(*_row(step, topic, count))
-    Console().print(table)
+        rows.add_row(*_row(step, topic, count))
+    console().print(rows)
 
 
 def _row(step: Step | None, topic: str, count: str) -> tuple[str, str, str, str]:
@@ -156,11 +181,3 @@ def _days(milliseconds: str) -> str:
     value = int(milliseconds)
     days = value / 86_400_000
     return "for ever" if value < 0 else f"{days:g} day{'' if days == 1 else 's'}"
-
-
-def _table(*columns: str) -> Table:
-    """A table whose cells are folded where the terminal is narrow, never cut."""
-    table = Table()
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table

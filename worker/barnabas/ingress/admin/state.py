@@ -75,8 +75,11 @@ async def replace_state(
 ) -> Patched:
     """Put these values in the place of all that the key has; with `version` only where it is still that state.
 
-    Returns when it is done, or after `seconds` while it waits behind a handler. Raises NoState, GatewayError.
+    Returns when it is done, or after `seconds` while it waits behind a handler. Raises NoState, GatewayError, and
+    ValueError for a name that is no text.
     """
+    for name in values:
+        name.encode()
     encoded = {name: b64encode(value).decode() for name, value in values.items()}
     request = _patch_request(service, key, json.dumps({"state": encoded, "version": version}).encode())
     try:
