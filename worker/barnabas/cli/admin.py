@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from barnabas.cli import configuring, members
-from barnabas.cli.configuring import (
-    AnonymousOption,
-    KafkaOption,
-    LogLevelOption,
-    NamespaceOption,
-    RedisOption,
-    SupervisedOption,
-)
+from barnabas.cli.configuring import KafkaOption, LogLevelOption, NamespaceOption, RedisOption, SupervisedOption
+from barnabas.cli.doors import AnonymousOption, DrainOption, host_option, port_option, settings_of
 from barnabas.ingress.admin.settings import AdminSettings
 
 if TYPE_CHECKING:
@@ -23,19 +17,12 @@ if TYPE_CHECKING:
 
 
 def admin(
-    port: Annotated[
-        int | None,
-        typer.Option("--port", min=0, max=65_535, help="Else BARNABAS_ADMIN_PORT, else 9070. 0: any that is free."),
-    ] = None,
-    host: Annotated[
-        str | None, typer.Option("--host", help="Address to listen on. Else BARNABAS_ADMIN_HOST, else 127.0.0.1.")
-    ] = None,
+    port: Annotated[int | None, port_option("admin", 9070)] = None,
+    host: Annotated[str | None, host_option("admin")] = None,
     kafka: KafkaOption = None,
     redis: RedisOption = None,
     namespace: NamespaceOption = None,
-    drain_seconds: Annotated[
-        float | None, typer.Option("--drain-seconds", min=0, help="How long SIGTERM waits for requests under way.")
-    ] = None,
+    drain_seconds: DrainOption = None,
     allow_anonymous: AnonymousOption = False,
     log_level: LogLevelOption = "info",
     supervised: SupervisedOption = False,
@@ -46,15 +33,16 @@ def admin(
     barnabas[admin]. Ends with 0 when drained, 1 when it failed, 2 when it cannot start.
     """
     configuring.log_to_stderr(log_level)
-    settings = configuring.settings_as(
+    settings = settings_of(
         AdminSettings,
-        configuring.namespace_of(namespace),
+        "admin",
+        host=host,
+        port=port,
+        namespace=namespace,
+        allow_anonymous=allow_anonymous,
         kafka=kafka,
         redis=redis,
-        admin_host=host,
-        admin_port=port,
         drain_seconds=drain_seconds,
-        authentication="none" if allow_anonymous else None,
     )
     raise typer.Exit(members.run(serve(settings, supervised=supervised)))
 

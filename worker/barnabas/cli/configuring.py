@@ -47,9 +47,6 @@ DrainOption = Annotated[
     float | None, typer.Option("--drain-seconds", min=0, help="How long SIGTERM waits for running attempts.")
 ]
 LogLevelOption = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
-AnonymousOption = Annotated[
-    bool, typer.Option("--allow-anonymous", help="Let everybody in who can connect, from other machines too.")
-]
 HealthPortOption = Annotated[
     int | None,
     typer.Option(

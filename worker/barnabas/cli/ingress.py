@@ -8,32 +8,19 @@ from typing import Annotated
 import typer
 
 from barnabas.cli import configuring, members
-from barnabas.cli.configuring import (
-    AnonymousOption,
-    KafkaOption,
-    LogLevelOption,
-    NamespaceOption,
-    RedisOption,
-    SupervisedOption,
-)
+from barnabas.cli.configuring import KafkaOption, LogLevelOption, NamespaceOption, RedisOption, SupervisedOption
+from barnabas.cli.doors import AnonymousOption, DrainOption, host_option, port_option, settings_of
 from barnabas.ingress.process import IngressProcess
 from barnabas.ingress.settings import IngressSettings
 
 
 def ingress(
-    port: Annotated[
-        int | None,
-        typer.Option("--port", min=0, max=65_535, help="Else BARNABAS_INGRESS_PORT, else 8080. 0: any that is free."),
-    ] = None,
-    host: Annotated[
-        str | None, typer.Option("--host", help="Address to listen on. Else BARNABAS_INGRESS_HOST, else 127.0.0.1.")
-    ] = None,
+    port: Annotated[int | None, port_option("ingress", 8080)] = None,
+    host: Annotated[str | None, host_option("ingress")] = None,
     kafka: KafkaOption = None,
     redis: RedisOption = None,
     namespace: NamespaceOption = None,
-    drain_seconds: Annotated[
-        float | None, typer.Option("--drain-seconds", min=0, help="How long SIGTERM waits for requests under way.")
-    ] = None,
+    drain_seconds: DrainOption = None,
     allow_anonymous: AnonymousOption = False,
     cors_origins: Annotated[
         list[str] | None,
@@ -53,16 +40,17 @@ def ingress(
     on. Ends with 0 when drained, 1 when it failed, 2 when it cannot start.
     """
     configuring.log_to_stderr(log_level)
-    settings = configuring.settings_as(
+    settings = settings_of(
         IngressSettings,
-        configuring.namespace_of(namespace),
+        "ingress",
+        host=host,
+        port=port,
+        namespace=namespace,
+        allow_anonymous=allow_anonymous,
         kafka=kafka,
         redis=redis,
-        ingress_host=host,
-        ingress_port=port,
         drain_seconds=drain_seconds,
         ingress_cors_origins=cors_origins or None,
-        authentication="none" if allow_anonymous else None,
     )
     members.raise_file_limit()
     raise typer.Exit(members.run(serve(settings, supervised=supervised)))
