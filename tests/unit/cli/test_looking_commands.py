@@ -341,6 +341,16 @@ def test_what_cannot_be_put_back(log: MemoryLog, door: FakeDoor) -> None:
     assert len(door.produced) == 1
 
 
+def test_those_that_were_put_back_are_told_of_whatever_becomes_of_others(log: MemoryLog, door: FakeDoor) -> None:
+    letter(log)
+    result = run("dead-letters", "requeue", "0-0", "0-7", *SERVERS)
+    assert result.exit_code == 1
+    assert "0-0  put back to n.Account.invocations" in result.stdout
+    assert "has no dead letter 0-7" in result.stderr
+    result = run("dead-letters", "requeue", "0-0", "7", *SERVERS)
+    assert (result.exit_code, len(door.produced)) == (2, 1)  # nothing is done where one names none
+
+
 def test_a_stale_label_is_taken_off(log: MemoryLog, door: FakeDoor) -> None:
     """With it, its receiver would send it here again."""
     id_ = random_id("Account", "Mary")

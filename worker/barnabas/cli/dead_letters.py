@@ -13,8 +13,10 @@ from barnabas.cli.invocation_views import ago, iso
 from barnabas.cli.printing import console, fields, one_line, plain_text, shown, table
 from barnabas.ingress.admin.requeue import NotRequeued, requeue
 from barnabas.ingress.admin.views import dead_letter, whole_dead_letter
+from barnabas.ingress.errors import GatewayError
 from barnabas.ingress.gateway import Gateway
 from barnabas.introspection.dead_letters import Found, LetterPage, list_dead_letters, parse_name, read_dead_letter
+from barnabas.log.port import LogUnavailableError
 
 app = typer.Typer(help="Look at records that nobody could read or deliver, and put them back.", no_args_is_help=True)
 
@@ -65,7 +67,10 @@ def show(
     """Show one with its content. Ends with 0, with 1 if there is none at this place, 2 without an answer."""
 
     async def ask(gateway: Gateway) -> Found:
-        return await _letter(gateway, name)
+        letter = await _letter(gateway, *parse_name(name))
+        if letter is None:
+            configuring.refuse(_missing(gateway, name), NOT_FOUND)
+        return letter
 
     found = ask_gateway(kafka, redis, namespace, ask)
     if as_json:
@@ -101,15 +106,8 @@ def requeue_(
     """
 
     async def ask(gateway: Gateway) -> list[dict[str, Any]]:
-        done = []
-        for name in names:
-            try:
-                record = await requeue(gateway, await _letter(gateway, name))
-            except NotRequeued as error:
-                done.append({"name": name, "requeued": False, "message": str(error)})
-            else:
-                done.append({"name": name, "requeued": True, "message": f"put back to {record.topic}"})
-        return done
+        places = [parse_name(name) for name in names]  # nothing is done if one of them names none
+        return [await _put_back(gateway, name, *place) for name, place in zip(names, places, strict=True)]
 
     outcomes = ask_gateway(kafka, redis, namespace, ask)
     if as_json:
@@ -121,13 +119,24 @@ def requeue_(
         raise typer.Exit(NOT_DONE)
 
 
-async def _letter(gateway: Gateway, name: str) -> Found:
-    partition, offset = parse_name(name)
-    topic = gateway.names.dead_letters
-    found = await read_dead_letter(gateway.admin, gateway.reader, topic, partition, offset)
+async def _put_back(gateway: Gateway, name: str, partition: int, offset: int) -> dict[str, Any]:
+    """What came of one; never an error, since those before it are to be told of: put back twice they may run twice."""
+    found = await _letter(gateway, partition, offset)
     if found is None:
-        configuring.refuse(f"{topic} has no dead letter {name}, or none any more", NOT_FOUND)
-    return found
+        return {"name": name, "requeued": False, "message": _missing(gateway, name)}
+    try:
+        record = await requeue(gateway, found)
+    except (NotRequeued, GatewayError, LogUnavailableError) as error:
+        return {"name": name, "requeued": False, "message": str(error)}
+    return {"name": name, "requeued": True, "message": f"put back to {record.topic}"}
+
+
+async def _letter(gateway: Gateway, partition: int, offset: int) -> Found | None:
+    return await read_dead_letter(gateway.admin, gateway.reader, gateway.names.dead_letters, partition, offset)
+
+
+def _missing(gateway: Gateway, name: str) -> str:
+    return f"{gateway.names.dead_letters} has no dead letter {name}, or none any more"
 
 
 def _plain(found: Found) -> dict[str, Any]:
