@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from barnabas.cli import doctor
 from barnabas.cli.main import app
 from barnabas.cli.state import taken
 from barnabas.contract.codec import encode_dead_letter, encode_invocation
 from barnabas.contract.ids import InvocationId, random_id
 from barnabas.contract.records import DeadLetter, Failure, Invocation, Label
+from barnabas.devstack.doctor import Finding, Severity
 from barnabas.log.memory import MemoryAdmin, MemoryLog, MemoryReader
 from barnabas.log.port import OutRecord
 from barnabas.runtime.operating import state_version
@@ -415,3 +417,17 @@ def test_shards(log: MemoryLog, door: FakeDoor, filled: Filled) -> None:
     assert (one["owner"], one["takes"]) == ("me", 1)
     assert sum(each["invocations"] for each in found.values()) == 1
     assert "Account/1" in run("topics", "shards", "--service", "Account", *SERVERS).stdout
+
+
+def test_doctors_findings_are_whole_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "shop." + "Reservations" * 8 + ".invocations"
+
+    async def examine(*_: Any) -> list[Finding]:
+        return [Finding(Severity.LOSES, f"{name} retention", "[1 h]", "30 days\x1b[2J")]
+
+    monkeypatch.setattr(doctor, "examine", examine)
+    result = run("doctor", *SERVERS)
+    assert result.exit_code == 1
+    assert f"{name} retention" in result.stdout
+    assert "[1 h]" in result.stdout
+    assert r"30 days\x1b[2J" in result.stdout

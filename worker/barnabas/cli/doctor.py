@@ -7,10 +7,9 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from barnabas.cli import configuring
+from barnabas.cli import configuring, printing
 from barnabas.devstack.doctor import Finding, Severity, examine
 from barnabas.devstack.errors import ServerUnreachableError
 from barnabas.devstack.stack import DEFAULT_DIRECTORY, Addresses, Stack
@@ -37,12 +36,11 @@ def doctor(
         options = configuring.kafka_of(addresses.kafka).options
         findings = asyncio.run(examine(addresses.kafka, addresses.redis, namespace, options))
     except (ServerUnreachableError, ValueError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(UNREACHABLE) from error
+        configuring.refuse(str(error), UNREACHABLE)
     if as_json:
         typer.echo(json.dumps([_plain(finding) for finding in findings], indent=2))
     else:
-        Console().print(_table(findings))
+        printing.console().print(_table(findings))
     if any(finding.severity is Severity.LOSES for finding in findings):
         raise typer.Exit(LOSES_DATA)
 
@@ -69,8 +67,9 @@ def _plain(finding: Finding) -> dict[str, str]:
 
 
 def _table(findings: list[Finding]) -> Table:
-    table = Table("", "what", "is", "what to change")
+    table = printing.table("", "what", "is", "what to change")
     for finding in findings:
         style = STYLES[finding.severity]
-        table.add_row(f"[{style}]{finding.severity.value}[/]", finding.subject, finding.found, finding.change)
+        words = (finding.subject, finding.found, finding.change)
+        table.add_row(f"[{style}]{finding.severity.value}[/]", *map(printing.shown, words))
     return table
