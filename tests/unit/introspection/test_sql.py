@@ -143,6 +143,7 @@ async def test_invocations_in_every_state(filled: Filled) -> None:
     assert (ended["completed_at"], ended["journal_size"]) == ("2026-09-21T14:13:20.007Z", 4)
     assert found[text(once)]["completion_expires_at"] == "2026-09-21T14:13:21.007Z"
     assert (found[text(delayed)]["target"], found[text(delayed)]["invoked_by"]) == ("Account/d/transfer", "ingress")
+    assert found[text(delayed)]["target_service_ty"] == "virtual_object"
     assert found[text(delayed)]["scheduled_start_at"].startswith("9999-12-31")
 
 

@@ -45,9 +45,14 @@ class Copy:
     """One shard as it was at one moment, as far as it was asked for. Parts by their names in `PARTS` and `BY_KEY`."""
 
     shard: Shard
-    service: Service | None  # None: the scheduler's
+    services: Mapping[str, Service]  # all that are registered
     parts: dict[str, Any] = field(default_factory=dict)
     _lives: list[Live] | None = None
+
+    @property
+    def service(self) -> Service | None:
+        """None: it is the scheduler's shard."""
+        return self.services.get(self.shard.service)
 
     def lives(self) -> list[Live]:
         """Its invocations that are not over, decoded once; with input where that was asked for."""
@@ -87,17 +92,17 @@ async def copies(looks: Looks, services: Mapping[str, Service], parts: Collectio
     by_key = {part: await looks.suffixes(begin, MOST_KEYS) for part, begin in BY_KEY.items() if part in parts}
     if of_services or by_key:
         for shard in Places(services).shards():
-            yield await _copied(looks, shard, services[shard.service], of_services, by_key)
+            yield await _copied(looks, shard, services, of_services, by_key)
     of_delays = [part for part in parts if part in OF_DELAYS]
     if of_delays:
         for partition in range(DELAY_SHARDS):
-            yield await _copied(looks, Shard(DELAYS, partition), None, of_delays, {})
+            yield await _copied(looks, Shard(DELAYS, partition), services, of_delays, {})
 
 
 async def _copied(
     looks: Looks,
     shard: Shard,
-    service: Service | None,
+    services: Mapping[str, Service],
     parts: list[str],
     by_key: Mapping[str, Mapping[Shard, list[bytes]]],
 ) -> Copy:
@@ -105,7 +110,7 @@ async def _copied(
     questions: list[Query] = [PARTS[part] for part in parts]
     questions += [("HGETALL", begin + key) for _, begin, key in found]
     answers = iter(await looks.look(shard, questions) if questions else ())
-    copy = Copy(shard, service, {part: next(answers) for part in parts})
+    copy = Copy(shard, services, {part: next(answers) for part in parts})
     copy.parts |= {part: {} for part in by_key}
     for part, _, key in found:
         copy.parts[part][key] = next(answers)

@@ -121,13 +121,14 @@ def _invocation(
     **known: Any,
 ) -> Row:
     name = service or copy.shard.service
+    known_service = copy.services.get(name)
     values = known | {
         "id": InvocationId(id_),
         "target": target_text(name, key, handler or "?"),
         "target_service_name": name,
         "target_service_key": key,
         "target_handler_name": handler,
-        "target_service_ty": _TYPES.get(copy.service.kind) if copy.service is not None else None,
+        "target_service_ty": None if known_service is None else _TYPES.get(known_service.kind),
         "status": status,
         "invoked_by": "service" if caller is not None else "ingress" if client is not None else None,
         "invoked_by_id": None if caller is None else InvocationId(caller.id),
