@@ -20,6 +20,7 @@ def found_by(mutant: Mutant) -> tuple[Tally, Failure | None]:
         return tally, tally.failure and shrunk(tally.failure, tries=12)
 
 
+@pytest.mark.timeout(400)  # a minute by itself, and much more beside other work
 def test_every_rule_is_missed_when_it_is_switched_off(capsys: pytest.CaptureFixture[str]) -> None:
     """F56. The table goes to the terminal."""
     lines, survivors = [], []
